@@ -1,0 +1,48 @@
+"""A framework in a process of its own: reads one JSON request a line, answers with one JSON line.
+
+    python -m benchmarks.worker gemel|torch|torch.compile|jax
+
+Requests: ``{"case": name}`` prepares a workload and runs it once (answer: seconds, or null where this framework
+has no such program); ``{"run": n}`` runs it n times (answer: seconds); ``{"memory": 1}``: peak resident MiB.
+"""
+from __future__ import annotations
+
+import importlib
+import json
+import resource
+import sys
+import time
+
+
+def programs(framework: str):
+    """The workloads of a framework."""
+    if framework == "jax":
+        return importlib.import_module("benchmarks.programs.jax_jit").Programs()
+    name, _, compiled = framework.partition(".")
+    return importlib.import_module("benchmarks.programs.torch_like").Programs(name, bool(compiled))
+
+
+def main() -> None:
+    cases = programs(sys.argv[1]).cases
+    run = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        start = time.perf_counter()
+        if "case" in request:
+            make = cases.get(request["case"])
+            run = make() if make else None
+            if run is not None:
+                run()
+            answer = time.perf_counter() - start if run else None
+        elif "run" in request:
+            assert run is not None
+            for _ in range(request["run"]):
+                run()
+            answer = time.perf_counter() - start
+        else:
+            answer = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

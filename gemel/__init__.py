@@ -1,0 +1,89 @@
+"""Gemel: write it like PyTorch, ship it like TensorFlow.
+
+    >>> import gemel
+    >>> x = gemel.tensor([1.0, 2.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    tensor([2., 4.])
+"""
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from .engine.base.dtypes import DType as dtype
+from .engine.base.dtypes import (
+    bfloat16,
+    bool_,
+    complex64,
+    complex128,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
+from .engine.base.frames import install as _install_frames
+from .tensor.arithmetic import *
+from .tensor.arranging import *
+from .tensor.attributes import *
+from .tensor.comparison import *
+from .tensor.complex_numbers import *
+from .tensor.contraction import *
+from .tensor.conversion import *
+from .tensor.creation import *
+from .tensor.devices import *
+from .tensor.functions import *
+from .tensor.grad_mode import *
+from .tensor.indexing import *
+from .tensor.joining import *
+from .tensor.masking import *
+from .tensor.movement import *
+from .tensor.pointwise import *
+from .tensor.printing import *
+from .tensor.random import *
+from .tensor.reduction import *
+from .tensor.scans import *
+from .tensor.scattering import *
+from .tensor.softmax import *
+from .tensor.sorting import *
+from .tensor.tensor import Tensor
+from .tensor.typeinfo import *
+from .tensor.viewing import *
+
+__version__ = "0.1.0"
+
+half, float, double = float16, float32, float64
+short, int, long, bool = int16, int32, int64, bool_
+cfloat, cdouble = complex64, complex128
+
+_install_frames()
+
+#: submodules that are imported when they are first used, so that ``import gemel`` stays short
+_LAZY = frozenset(("autograd", "compiler", "debug", "func", "linalg", "models", "nn", "optim",
+                   "random", "serialization", "special", "utils", "vision"))
+#: functions of such submodules
+_LAZY_NAMES = {"compile": ".compiler", "load": ".serialization", "save": ".serialization", "vmap": ".func"}
+#: functions of ``nn.functional`` that torch also has at the top
+_LAZY_NAMES.update(dict.fromkeys((
+    "adaptive_avg_pool1d", "adaptive_max_pool1d", "alpha_dropout", "avg_pool1d", "batch_norm", "bilinear",
+    "binary_cross_entropy_with_logits", "celu", "channel_shuffle", "conv1d", "conv2d", "conv3d", "conv_tbc",
+    "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cosine_embedding_loss", "cosine_similarity",
+    "dropout", "embedding", "embedding_bag", "feature_alpha_dropout", "group_norm", "hardshrink",
+    "hinge_embedding_loss", "instance_norm", "kl_div", "layer_norm", "margin_ranking_loss", "max_pool1d",
+    "max_pool2d", "max_pool3d", "pairwise_distance", "pdist", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss",
+    "prelu", "rms_norm", "rrelu", "selu", "threshold", "triplet_margin_loss"), ".nn.functional"))
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY_NAMES:
+        return getattr(importlib.import_module(_LAZY_NAMES[name], __name__), name)
+    if name in _LAZY:
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module 'gemel' has no attribute {name!r}")

@@ -1,0 +1,229 @@
+"""Device memory: buffers, the caching allocator, the budget.
+
+A :class:`Buffer` is a block of memory that returns to its size class when the last reference goes. Blocks stay
+mapped for reuse (fresh pages cost more than most kernels) and large ones ask for huge pages. Memory that others
+can see (NumPy arrays, mapped files) is wrapped as a *foreign* buffer: never reused, never donated.
+"""
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import sys
+import threading
+from typing import Any
+
+import numpy as np
+
+from ..base import log
+from ..base.errors import OutOfMemoryError
+from ..base.flags import flags
+
+ALIGNMENT = 64
+_SLAB = 1 << 20
+_PAGE = mmap.PAGESIZE
+_HUGE = 2 << 20
+
+
+class Buffer:
+    """``nbytes`` of memory at ``ptr``.
+
+    Attributes:
+        foreign: memory that someone else owns: never donated; a write to its tensor is written through.
+        owner: what keeps foreign memory alive.
+        exports: NumPy arrays (or other views) of this memory that are alive; while there are any, it counts
+            as foreign.
+    """
+
+    __slots__ = ("ptr", "nbytes", "size_class", "owner", "foreign", "exports", "__weakref__")
+    ptr: int
+    nbytes: int
+    size_class: int
+    owner: Any
+    foreign: bool
+    exports: int
+
+    def __repr__(self) -> str:
+        return f"<Buffer {self.nbytes} bytes{' foreign' if self.foreign else ''}>"
+
+    def __del__(self) -> None:
+        if self.size_class > 0 and _free is not None:  # None while the interpreter shuts down
+            _give_back(self)
+
+
+def _class_of(nbytes: int) -> int:
+    """Bytes actually reserved: multiples of 64 up to 4 KiB, then four steps a doubling."""
+    if nbytes <= 4096:
+        return max(ALIGNMENT, -(-nbytes // ALIGNMENT) * ALIGNMENT)
+    step = 1 << (nbytes.bit_length() - 3)
+    return -(-nbytes // step) * step
+
+
+class _Free(dict):
+    """size class -> addresses of free blocks."""
+
+    def __missing__(self, size: int) -> list[int]:
+        self[size] = found = []
+        return found
+
+
+_free: _Free = _Free()
+_mapped: dict[int, mmap.mmap] = {}  # address of a large block -> its mapping
+_slabs: list[mmap.mmap] = []
+_lock = threading.Lock()
+
+
+class Statistics:
+    """Byte counts of the process's device memory."""
+
+    live = 0       # bytes in buffers that someone holds
+    peak = 0       # highest value of `live`
+    reserved = 0   # bytes mapped from the system
+
+
+def _address(mapping: mmap.mmap) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(mapping))
+
+
+#: a forked child gets a copy: mapped memory is shared unless one says otherwise
+_PRIVATE: dict[str, int] = ({"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {})
+
+
+def _map(nbytes: int) -> tuple[mmap.mmap, int]:
+    limit = budget()
+    if Statistics.reserved + nbytes > limit:
+        release_cached()
+        if Statistics.reserved + nbytes > limit:
+            raise OutOfMemoryError(
+                f"out of memory: {nbytes / 2**20:.1f} MiB asked for, {Statistics.live / 2**20:.1f} MiB in use of a "
+                f"budget of {limit / 2**20:.1f} MiB (GEMEL_MEMORY or the cgroup's limit). Nothing was written.")
+    try:
+        mapping = mmap.mmap(-1, nbytes, **_PRIVATE)
+    except (OSError, OverflowError, ValueError) as error:
+        raise OutOfMemoryError(f"out of memory: the system refused {nbytes / 2**20:.1f} MiB ({error}); "
+                               f"{Statistics.live / 2**20:.1f} MiB in use. Nothing was written.") from None
+    if nbytes >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
+        try:
+            mapping.madvise(mmap.MADV_HUGEPAGE)
+        except OSError:
+            if log.on("memory"):
+                log.say("memory", "the kernel has no huge pages; large tensors use small ones")
+    Statistics.reserved += nbytes
+    return mapping, _address(mapping)
+
+
+def allocate(nbytes: int) -> Buffer:
+    """A buffer of at least ``nbytes``, aligned to 64 bytes, its contents arbitrary.
+
+    Raises:
+        OutOfMemoryError: the budget (``GEMEL_MEMORY``, else what the cgroup allows) would be exceeded.
+    """
+    size = _class_of(nbytes)
+    b = Buffer.__new__(Buffer)
+    b.size_class = 0  # until it owns memory, so that __del__ is harmless
+    b.nbytes, b.owner, b.foreign, b.exports = nbytes, None, False, 0
+    try:
+        b.ptr = _free[size].pop()
+    except IndexError:
+        b.ptr = _carve(size)
+    b.size_class = size
+    Statistics.live += size
+    if Statistics.live > Statistics.peak:
+        Statistics.peak = Statistics.live
+    return b
+
+
+def _carve(size: int) -> int:
+    with _lock:
+        if size >= _SLAB // 4:
+            mapping, ptr = _map(-(-size // _PAGE) * _PAGE)
+            _mapped[ptr] = mapping
+            return ptr
+        mapping, ptr = _map(_SLAB)
+        _slabs.append(mapping)
+        _free[size].extend(range(ptr + size, ptr + _SLAB - size + 1, size))
+        return ptr
+
+
+def _give_back(b: Buffer) -> None:
+    Statistics.live -= b.size_class
+    _free[b.size_class].append(b.ptr)
+
+
+def foreign(ptr: int, nbytes: int, owner: Any) -> Buffer:
+    """Wrap memory that ``owner`` keeps alive."""
+    b = Buffer.__new__(Buffer)
+    b.size_class, b.ptr, b.nbytes, b.owner, b.foreign, b.exports = 0, ptr, nbytes, owner, True, 0
+    return b
+
+
+def release_cached() -> int:
+    """Unmap the large blocks that nobody uses; the bytes given back to the system."""
+    freed = 0
+    for size in list(_free):
+        blocks = _free[size]
+        keep = []
+        while blocks:
+            ptr = blocks.pop()
+            found = _mapped.pop(ptr, None)
+            if found is None:
+                keep.append(ptr)
+                continue
+            Statistics.reserved -= len(found)
+            freed += len(found)  # the last reference goes here: the system takes the pages back
+        blocks.extend(keep)
+    return freed
+
+
+class _Exported:
+    """Memory of a buffer as NumPy sees it; the array keeps this object, and so the buffer, alive."""
+
+    __slots__ = ("__array_interface__", "buffer")
+
+    def __init__(self, b: Buffer, interface: dict[str, Any]) -> None:
+        self.buffer, self.__array_interface__ = b, interface
+        b.exports += 1
+
+    def __del__(self) -> None:
+        self.buffer.exports -= 1
+
+
+def as_numpy(b: Buffer, dtype: np.dtype, shape: tuple[int, ...], strides: tuple[int, ...] | None = None,
+             offset: int = 0) -> np.ndarray:
+    """A writable array over the buffer's memory that keeps it alive; ``strides`` and ``offset`` in elements."""
+    size = dtype.itemsize
+    interface = {"data": (b.ptr + offset * size, False), "shape": shape, "typestr": f"|V{size}", "version": 3,
+                 "strides": None if strides is None else tuple(s * size for s in strides)}
+    return np.asarray(_Exported(b, interface)).view(dtype)
+
+
+def _cgroup_limit() -> int | None:
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            with open(path) as file:
+                text = file.read().strip()
+        except OSError:
+            continue
+        if text.isdigit() and int(text) < 1 << 60:
+            return int(text)
+    return None
+
+
+def _machine_memory() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return sys.maxsize
+
+
+_limit: int | None = None
+
+
+def budget() -> int:
+    """Bytes that may be mapped: ``GEMEL_MEMORY``, else the cgroup's limit, else the machine's memory."""
+    global _limit
+    if flags.MEMORY:
+        return flags.MEMORY
+    if _limit is None:
+        _limit = min(_cgroup_limit() or sys.maxsize, _machine_memory())
+    return _limit

@@ -1,0 +1,107 @@
+"""The worker pool: threads that sit in a native loop and join the steps of a running plan.
+
+One pool per process, started at the first plan that can use it. It honours the affinity mask and the cgroup's
+CPU quota, rebuilds itself after a fork, and is stopped before the interpreter goes away.
+"""
+from __future__ import annotations
+
+import array
+import atexit
+import os
+import threading
+
+from ..base import log
+from ..base.flags import flags
+from . import native
+from .memory import Buffer, allocate
+
+SCRATCH_BYTES = 4 << 20  # private memory of a thread: packed panels, row temporaries
+_SPINS = 20_000          # about 0.2 ms of spinning before a worker sleeps
+
+
+def cpu_count() -> int:
+    """CPUs this process may use: ``GEMEL_THREADS``, else affinity mask and cgroup quota."""
+    if flags.THREADS > 0:
+        return flags.THREADS
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        with open("/sys/fs/cgroup/cpu.max") as file:
+            quota, period = file.read().split()
+        if quota != "max":
+            count = min(count, max(1, int(quota) // int(period)))
+    except (OSError, ValueError):
+        log.say("plan", "no cgroup CPU quota to read") if log.on("plan") else None
+    return max(1, count)
+
+
+class Pool:
+    """The words shared with the native code, the scratch memory of each thread, and the threads."""
+
+    def __init__(self, library, threads: int) -> None:
+        self.library = library
+        self.threads = threads
+        self.words = array.array("q", bytes(8 * native.pool_words(threads)))
+        self.address = self.words.buffer_info()[0]
+        self._set("spins", _SPINS)
+        self.scratch: list[Buffer] = [allocate(SCRATCH_BYTES) for _ in range(threads)]
+        self.workers: list[threading.Thread] = []
+        self.pid = os.getpid()
+
+    def _set(self, field: str, value: int) -> None:
+        self.words[native.POOL.index(field) * native.POOL_STRIDE] = value
+
+    def start(self) -> None:
+        """Start the workers (all threads but the calling one)."""
+        enter = native.WORKER(self.library.address["gemel_worker"])
+        for n in range(1, self.threads):
+            worker = threading.Thread(target=enter, args=(self.address, self.scratch[n].ptr, n),
+                                      name=f"gemel-worker-{n}", daemon=True)
+            worker.start()
+            self.workers.append(worker)
+        self._set("workers", len(self.workers))
+
+    def stop(self) -> None:
+        """Let the workers leave their loop and wait for them; harmless when none run."""
+        if self.pid != os.getpid():  # a forked child: the threads do not exist here
+            self.workers.clear()
+            return
+        if self.workers:
+            native.STOP_POOL(self.library.address["gemel_stop"])(self.address)
+            for worker in self.workers:
+                worker.join()
+            self.workers.clear()
+
+
+_pool: Pool | None = None
+#: held while a plan runs; a fork waits for it, so that no child inherits a half-run step
+run_lock = threading.RLock()
+
+
+def pool(library) -> Pool:
+    """The process's pool, started on first use and again after a fork or a change of ``GEMEL_THREADS``."""
+    global _pool
+    wanted = cpu_count() if _pool is None or flags.THREADS else _pool.threads
+    if _pool is not None and _pool.pid == os.getpid() and _pool.threads == wanted:
+        return _pool
+    if _pool is not None:
+        _pool.stop()
+    _pool = Pool(library, wanted)
+    _pool.start()
+    return _pool
+
+
+def shutdown() -> None:
+    """Stop the workers; the next plan starts them again."""
+    global _pool
+    with run_lock:
+        if _pool is not None:
+            _pool.stop()
+            _pool = None
+
+
+# threading's own exit hook runs before daemon threads are abandoned, atexit after: whichever comes first
+if hasattr(threading, "_register_atexit"):
+    threading._register_atexit(shutdown)  # type: ignore[attr-defined]
+atexit.register(shutdown)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=run_lock.acquire, after_in_parent=run_lock.release, after_in_child=run_lock.release)

@@ -1,0 +1,614 @@
+"""Schedules of ``conv`` and of its gradients in the input (``conv_transpose``) and in the weight.
+
+All three are contractions of windows of an image with a second operand. What is broadcast comes from windows, what
+lies in lanes are channels of the second operand; the epilogue finishes each register tile.
+
+====================  ===================  ============================  =========================
+op                    image                rows (broadcast)              k
+====================  ===================  ============================  =========================
+conv                  x                    positions                     taps, input channels
+conv_transpose        g, with zeros        input positions               taps, output channels
+                      between its sites
+conv_weight_grad      x                    input channels, taps          images, positions
+====================  ===================  ============================  =========================
+
+Strides, padding, dilation and layouts are parameters: one kernel serves every shape. Nothing here changes a
+result's bits. Declines: dtypes without native arithmetic, more than three spatial axes.
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ...base import dtypes as dt
+from ...ir.program import Equation, Var
+from ...ir.types import row_major, tensor_type
+from ..assemble import copy_into
+from ..calls import Call, KernelSpec, Operand, Refusal, Schedule, Temp
+from ..contract import epilogue
+from ..expression import identity
+from ..gemm import arithmetic
+from ..gemm.arithmetic import BLOCK, SUPER, Plain
+from ..gemm.finish import Finish, kind_of
+from ..gemm.operand import PackedLayout, panel_count
+from ..gemm.pack import mode_of
+from ..gemm.problem import Access, GemmProblem
+from ..gemm.schedule import combine_call, gemm
+from ..gemm.tile import Shape
+from ..group import Group
+from ..index import Affine, Domain, offset_of
+from ..rowwise.schedule import Context, schedule_rowwise
+from . import kernel, positions, unfold, weight_grad
+from .weights import pack_weights
+from .window import AXES, Axis, backward_axis, forward_axis
+
+WINDOW_BYTES = 384 << 10   # of one task: with a panel of weights, half of the second-level cache
+SUMS_BYTES = 1 << 20       # unfinished tiles of a task
+MOST_WINDOW = 2 << 20      # of one position: beyond, windows are copied to memory first
+PASS = 1024                # of k, of a weight's gradient
+POSITION_PASS = 1024       # of k, with positions in lanes
+CHUNK_BYTES = 1 << 20      # panels of positions that a task packs
+L2_BYTES = 256 << 10       # a block of weight panels
+TASKS_PER_THREAD = 4
+TASK_CYCLES = 50_000
+ROWS = 512                 # positions of a task, about
+
+
+@dataclass(frozen=True)
+class _Array:
+    """A tensor in memory with one stride per axis."""
+
+    operand: Operand
+    strides: tuple[int, ...]
+    dtype: dt.DType
+
+
+def _strided(context: Context, v: Var, calls: list[Call]) -> _Array:
+    """``v`` as a strided array; copied first where the movement in front of it is not a strided view."""
+    for _ in range(2):
+        d = Domain()
+        index = d.axes(v.shape)
+        source, at = context.resolve(d, v, index)
+        strides, offset = context.layout(source)
+        position = offset_of(d, at, strides, offset)
+        variables = [a.terms[0][0] if a.terms else None for a in index]
+        if not any(n in d.splits for n in variables if n is not None):
+            terms, size = dict(position.terms), v.type.dtype.itemsize
+            operand = Operand(source, position.const * size, tuple((s, c * size) for s, c in position.dynamic))
+            return _Array(operand, tuple(terms.get(n, 0) if n is not None else 0 for n in variables), v.type.dtype)
+        copy = Var(v.type)
+        calls += copy_into(context, v, copy, tuple(range(v.type.ndim)))
+        v = copy
+    raise AssertionError("a fresh copy is a strided array")
+
+
+@dataclass(frozen=True)
+class _Epilogue:
+    """The epilogue's arrays: rows are positions (m), lanes channels (n), batch (1, image, group).
+
+    ``writes``: how many of the operands, the last ones, are results. ``after``: copies of results to where they belong.
+    """
+
+    operands: list[Operand]
+    accesses: list[Access]
+    writes: int
+    after: list[Call]
+    problem: GemmProblem
+
+    def finish(self, acc: str, swap: bool = False) -> Finish:
+        """``swap``: channels are the rows of a tile, positions its lanes."""
+        kinds = [kind_of(a.n, a.m) if swap else kind_of(a.m, a.n) for a in self.accesses]
+        n = len(kinds) - self.writes
+        return Finish(acc, self.problem.out, self.problem.expression, tuple(kinds[:n]), tuple(kinds[n:]))
+
+    def params(self, swap: bool = False) -> list[int]:
+        found: list[int] = []
+        for a in self.accesses:
+            found += [*a.batch, a.n, a.m] if swap else [*a.batch, a.m, a.n]
+        return found
+
+    @property
+    def inputs(self) -> list[Operand]:
+        return self.operands[:-self.writes]
+
+    @property
+    def outputs(self) -> list[Operand]:
+        return self.operands[-self.writes:]
+
+
+def _role_stride(d: Domain, at: Affine, variables: Sequence[int]) -> int | None:
+    """The stride along variables (outermost first) walked as one; None if they cannot be."""
+    terms, stride, size = dict(at.terms), None, 1
+    for v in reversed(variables):
+        mine = terms.get(v, 0)
+        if stride is None:
+            stride = mine
+        elif mine != stride * size:
+            return None
+        size *= d.sizes[v]
+    return 0 if stride is None else stride
+
+
+def _epilogue(g: Group, context: Context, calls: list[Call], batch: tuple[int, int],
+              roles: Sequence[tuple[int, ...]], groups_role: int, groups: int) -> _Epilogue:
+    """Bring the epilogue's arrays to strides along the roles of the result's axes.
+
+    Args:
+        roles: axes of the result that make up the images, the lanes, the rows. groups_role: which of them the groups
+            divide, and how many they are.
+    """
+    e = g.anchor
+    assert e is not None
+    d, result = g.domain, g.index[e.output]
+    expression, reads, stores = epilogue(g, context)
+    shape = e.output.shape
+    after: list[Call] = []
+
+    def strides(v: Var, index) -> tuple[Operand, list[int]] | None:
+        layout, offset = context.layout(v)
+        at = d.resolve(offset_of(d, index, layout, offset))
+        found = []
+        for axes in roles:
+            leaves = [leaf for axis in axes for n, _ in result[axis].terms for leaf in d.leaves(n)]
+            found.append(_role_stride(d, at, leaves))
+        if None in found:
+            return None
+        size = v.type.dtype.itemsize
+        return Operand(v, at.const * size, tuple((s, c * size) for s, c in at.dynamic)), found
+
+    def copy(source: Var, at, to: Var, index) -> list[Call]:
+        c = Group("rowwise", d, 0)
+        c.index[to], c.phase[to] = index, 0
+        c.reads[-1, 0] = (source, at)
+        c.stores.append(to)
+        c.label = "arrange"
+        return schedule_rowwise(c, context)
+
+    arrays: list[tuple[Operand, list[int]]] = []
+    for v, index in reads:
+        found = strides(v, index)
+        if found is None:  # for example broadcast along one of the spatial axes
+            dense = Var(tensor_type(v.type.dtype, shape))
+            calls += copy(v, index, dense, result)
+            found = strides(dense, result)
+        assert found is not None
+        arrays.append(found)
+    for v in stores:
+        found = strides(v, g.index[v])
+        if found is None:
+            dense = Var(tensor_type(v.type.dtype, shape))
+            found = strides(dense, result)
+            after += copy(dense, result, v, g.index[v])
+        assert found is not None
+        arrays.append(found)
+    accesses: list[Access] = []
+    for _, (image, lane, row) in arrays:
+        count = math.prod(shape[a] for a in roles[groups_role]) // groups
+        accesses.append(Access((0, image, (image, lane, row)[groups_role] * count), row, lane))
+    n = len(reads)
+    lanes, rows = (math.prod(shape[a] for a in roles[i]) // (groups if groups_role == i else 1) for i in (1, 2))
+    problem = GemmProblem((1, *batch), rows, lanes, 0, (0, 0, 0), 0, 0, (0, 0, 0), 0, 0, e.inputs[0].type.dtype,
+                          e.output.type.dtype, tuple(accesses[n:]), expression, tuple(accesses[:n]))
+    return _Epilogue([o for o, _ in arrays], accesses, len(stores), after, problem)
+
+
+def _writes(first: int, found: _Epilogue) -> tuple[int, ...]:
+    n = first + len(found.operands)
+    return tuple(range(n - found.writes, n))
+
+
+def _three(values: Sequence, fill) -> tuple:
+    """Spatial values for three axes: missing ones lead."""
+    return (*(fill,) * (3 - len(values)), *values)
+
+
+def _refusal(g: Group) -> Refusal | None:
+    e = g.anchor
+    assert e is not None
+    dtype = e.inputs[0].type.dtype
+    if dtype.kind not in "fiu":
+        return Refusal(f"{e.op.name} of {dtype.name} has no native arithmetic")
+    if e.inputs[0].type.ndim > 5:
+        return Refusal(f"{e.op.name} with {e.inputs[0].type.ndim - 2} spatial axes: at most 3")
+    return None
+
+
+def _shape_of(context: Context, lanes: int, rows: int, arith: Plain) -> Shape:
+    """The register tile that wastes least."""
+    wide = context.target.registers == 32
+    fused = arith.fused or arith.acc[0] == "i"
+    options = ([Shape(8, 3), Shape(6, 4), Shape(7, 3), Shape(8, 1)] if wide else
+               [Shape(4, 3), Shape(8, 1)] if fused else [Shape(4, 2), Shape(8, 1)])
+
+    def cycles(shape: Shape) -> float:
+        panels, full = panel_count(-(-lanes // arith.lanes), shape.vectors)
+        tile = full * _tile(shape.height, shape.vectors) + (panels - full) * _tile(shape.height, shape.widths[-1])
+        return -(-rows // shape.height) * tile
+    return min(options, key=cycles)
+
+
+def _tile(height: int, vectors: int) -> float:
+    return max(height * vectors / 2, (height + vectors) / 2, 4.0)
+
+
+def _blocks(axes: Sequence[Axis], channels: int, itemsize: int, wanted: int) -> tuple[int, int, int]:
+    """Positions of a task along each axis; an axis is cut only where those before it have one position."""
+    def size(block: Sequence[int]) -> int:
+        return channels * itemsize * math.prod(a.size(n) for a, n in zip(axes, block, strict=True))
+
+    block = [1, 1, 1]
+    for i in reversed(AXES):
+        most = axes[i].out
+        def fits(n: int, i: int = i) -> bool:
+            trial = [*block[:i], n, *block[i + 1:]]
+            return size(trial) <= WINDOW_BYTES and math.prod(trial) <= wanted
+        n = most
+        if not fits(n):
+            n = max([1] + [c for c in (-(-most // parts) for parts in range(2, most + 1)) if fits(c)][:1])
+        block[i] = n
+        if n < most:
+            break
+    return block[0], block[1], block[2]
+
+
+def _conv_like(g: Group, context: Context, image: Var, weight: Var, axes: Sequence[Axis], groups: int,
+               flip: bool) -> Schedule:
+    """``conv`` (``flip`` False: lanes are the weight's first axis) and ``conv_transpose``."""
+    e = g.anchor
+    assert e is not None
+    dtype, out = image.type.dtype, e.output
+    arith = arithmetic.plain(dtype, dtype, context.target)
+    assert arith is not None
+    calls: list[Call] = []
+    n, spatial = out.shape[0], tuple(range(2, out.type.ndim))
+    found = _epilogue(g, context, calls, (n, groups), ((0,), (1,), spatial), 1, groups)
+    channels, lanes = image.shape[1] // groups, out.shape[1] // groups
+    area, taps = math.prod(a.out for a in axes), math.prod(a.taps for a in axes)
+    if not out.type.size:
+        return calls + found.after
+    if not channels * taps:
+        done = gemm(found.problem, Operand(None), Operand(None), found.inputs, found.outputs, context.target,
+                    context.threads)
+        return done if isinstance(done, Refusal) else calls + done + found.after
+    shape = _shape_of(context, lanes, area, arith)
+    k = taps * channels
+    itemsize = arithmetic.nbytes(arith.panel)
+    if channels * math.prod(a.size(1) for a in axes) * itemsize + 8 * k > MOST_WINDOW:
+        done = unfold.conv(context, image, weight, axes, groups, flip, found.problem, found.inputs,
+                           found.outputs)
+        return done if isinstance(done, Refusal) else calls + done + found.after
+    x, w = _strided(context, image, calls), _strided(context, weight, calls)
+    if all(a.gap == 1 for a in axes):
+        side = _Side(e, x, w, tuple(axes), n, groups, channels, lanes, area, taps, flip)
+        tall = _position_shape(context, side, arith)
+        if tall is not None:
+            return calls + _positions(context, g, side, arith, tall, found) + found.after
+    layout = PackedLayout("v", arith, shape, dtype, (groups,), lanes, k)
+    memory = Temp(layout.nbytes)
+    w_taps = _three(w.strides[2:], 0)
+    lane, channel = (w.strides[1], w.strides[0]) if flip else (w.strides[0], w.strides[1])
+    calls.append(pack_weights(layout, w.operand, Operand(memory), _three([a.taps for a in axes], 1), channels,
+                              channel * channels if flip else lane * lanes, lane, channel, w_taps))
+
+    cycles = 2 * n * groups * area * lanes * k / (4 * arith.lanes)
+    wanted = _wanted(cycles, context.threads)
+    block = _blocks(axes, channels, itemsize, max(shape.height, min(ROWS, -(-area // -(-wanted // (n * groups))))))
+    counts = [-(-a.out // b) for a, b in zip(axes, block, strict=True)]
+    panels, wide = panel_count(-(-lanes // arith.lanes), shape.vectors)
+    entries = n * groups * math.prod(counts)
+    parts = min(panels, -(-wanted // entries))
+    part = -(-panels // parts)
+    parts = -(-panels // part)
+
+    sizes = [a.size(b) for a, b in zip(axes, block, strict=True)]
+    plane = [sizes[1] * sizes[2], sizes[2], 1]
+    rows = math.prod(block)
+    tile = shape.height * shape.vectors * arith.lanes * arithmetic.nbytes(arith.acc)
+    tiles = -(-rows // shape.height) * tile
+    window = math.prod(sizes) * channels * itemsize + 64 * 8
+    steps_at = -(-window // 64) * 64
+    rows_at = -(-(steps_at + 8 * k) // 64) * 64
+    sums_at = -(-(rows_at + 8 * rows) // 64) * 64
+    x_spatial = _three(x.strides[2:], 0)
+    skip = sum(a.skip * s for a, s in zip(axes, x_spatial, strict=True)) * dtype.itemsize
+    values = {
+        "channels": channels, "x_channel": x.strides[1], "groups": groups, "x_image": x.strides[0],
+        "x_group": x.strides[1] * channels, "origin": sum(a.origin * s for a, s in zip(axes, plane, strict=True)),
+        "steps": k, "pass": BLOCK, "panels": panels, "wide": wide, "parts": parts, "part": part, "lanes": lanes,
+        "entry": layout.entry, "steps_at": steps_at, "rows_at": rows_at, "sums_at": sums_at,
+        "totals_at": sums_at + tiles,
+    }
+    for i, axis in enumerate(axes):
+        values |= {f"first{i}": axis.first, f"gap{i}": axis.gap, f"sites{i}": axis.sites,
+                   f"x{i}": x_spatial[i] * axis.step, f"size{i}": sizes[i], f"blocks{i}": counts[i],
+                   f"block{i}": block[i], f"out{i}": axis.out, f"stride{i}": axis.stride, f"tap{i}": axis.tap,
+                   f"taps{i}": axis.taps}
+    contiguous = x_spatial[2] * axes[2].step == 1 and axes[2].gap == 1
+    structure = kernel.ConvStructure(arith, shape, dtype, contiguous, found.finish(arith.acc))
+    tasks = entries * parts
+    calls.append(Call(
+        KernelSpec(f"{e.op.name}{shape.height}x{shape.vectors}_{dtype.ir}", structure.key, kernel.build(structure)),
+        [replace(x.operand, offset=x.operand.offset + skip), Operand(memory), *found.operands],
+        [*(values[name] for name in kernel.PARAMETERS), *found.params()], tasks, _grain(tasks, cycles, context.threads),
+        _writes(2, found), flops=2 * n * groups * area * lanes * k, nbytes=_traffic(g), label=_label(g)))
+    return calls + found.after
+
+
+@dataclass(frozen=True)
+class _Side:
+    """A convolution in numbers."""
+
+    equation: Equation
+    x: _Array
+    w: _Array
+    axes: tuple[Axis, ...]
+    images: int
+    groups: int
+    channels: int
+    lanes: int
+    positions: int
+    taps: int
+    flip: bool
+
+    @property
+    def mode(self) -> str:
+        step = self.x.strides[-1] * self.axes[2].step
+        return "unit" if step * self.axes[2].stride == 1 else "pair" if (
+            step == 1 and self.axes[2].stride == 2) else "gather"
+
+
+def _position_shape(context: Context, side: _Side, arith: Plain) -> Shape | None:
+    """The tile for positions in lanes; None where channels in lanes cost less."""
+    wide, k = context.target.registers == 32, side.taps * side.channels
+    copies = side.positions // side.axes[2].out * -(-side.axes[2].out // arith.lanes) * k
+    pack = copies * {"unit": 2.5, "pair": 4.0, "gather": 24.0}[side.mode]
+
+    def cycles(shape: Shape, lanes: int, rows: int) -> float:
+        panels, full = panel_count(-(-lanes // arith.lanes), shape.vectors)
+        tile = full * _tile(shape.height, shape.vectors) + (panels - full) * _tile(shape.height, shape.widths[-1])
+        return -(-rows // shape.height) * (tile * k + panels * 60)
+
+    options = [Shape(8, 3), Shape(14, 2), Shape(8, 1)] if wide else [Shape(4, 3), Shape(8, 1)] if arith.fused else [
+        Shape(4, 2), Shape(8, 1)]
+    best = min(options, key=lambda s: cycles(s, side.positions, side.lanes))
+    other = _shape_of(context, side.lanes, side.positions, arith)
+    stores = side.lanes * side.positions
+    here = cycles(best, side.positions, side.lanes) + pack + 0.2 * stores
+    there = 1.1 * cycles(other, side.lanes, side.positions) + 0.8 * stores
+    return best if here <= there else None
+
+
+def _positions(context: Context, g: Group, side: _Side, arith: Plain, shape: Shape, found: _Epilogue) -> list[Call]:
+    """Positions in lanes: the weight is packed as the scalar operand, tasks pack what positions see."""
+    dtype, lanes, itemsize = side.x.dtype, arith.lanes, arithmetic.nbytes(arith.panel)
+    k, axes = side.taps * side.channels, side.axes
+    layout = PackedLayout("s", arith, shape, dtype, (side.groups,), side.lanes, k)
+    memory = Temp(layout.nbytes)
+    w = side.w.strides
+    member, channel = (w[1], w[0]) if side.flip else (w[0], w[1])
+    calls = [pack_weights(layout, side.w.operand, Operand(memory), _three([a.taps for a in axes], 1), side.channels,
+                          channel * side.channels if side.flip else member * side.lanes, member, channel,
+                          _three(w[2:], 0))]
+    entries, steps = side.images * side.groups, layout.steps
+    pass_steps = min(steps, POSITION_PASS)
+    s_panels = -(-side.lanes // shape.height)
+    v_panels, wide = panel_count(-(-side.positions // lanes), shape.vectors)
+    panel_bytes = itemsize * shape.vectors * lanes * pass_steps
+    tile = shape.height * shape.vectors * lanes * arithmetic.nbytes(arith.acc)
+    cycles = 2 * entries * side.positions * side.lanes * k / (4 * lanes)
+    wanted = -(-_wanted(cycles, context.threads) // entries)
+    chunks = max(-(-v_panels * panel_bytes // CHUNK_BYTES), min(v_panels, wanted))
+    chunk = -(-v_panels // chunks)
+    parts = min(s_panels, -(-wanted // -(-v_panels // chunk)))
+    if pass_steps < steps:
+        parts = min(s_panels, max(parts, -(-s_panels * chunk * tile // SUMS_BYTES)))
+    part = -(-s_panels // parts)
+    chunks, parts = -(-v_panels // chunk), -(-s_panels // part)
+    s_block = max(1, L2_BYTES // (pass_steps * shape.height * itemsize))
+    sums = -(-chunk * panel_bytes // 64) * 64
+    tiles = min(s_block, part) if pass_steps >= steps else part * chunk
+    x, spatial = side.x.strides, _three(side.x.strides[2:], 0)
+    values = {
+        "batch1": side.images, "batch2": side.groups, "s_count": side.lanes, "s_panels": s_panels, "s_parts": parts,
+        "s_part": part, "s_block": s_block, "v_count": side.positions, "v_panels": v_panels, "v_wide": wide,
+        "v_chunks": chunks, "v_chunk": chunk, "k": k, "steps": steps, "pass_steps": pass_steps, "s_batch0": 0,
+        "s_batch1": 0, "s_batch2": layout.entry, "s_row": 0, "s_step": 0, "s_panel": shape.height * steps * arith.group,
+        "v_batch0": 0, "v_batch1": x[0], "v_batch2": x[1] * side.channels, "v_free": 0, "v_step": 0, "sums": sums,
+        "totals": sums + tiles * tile, "channels": side.channels, "x_channel": x[1], "out1": axes[1].out,
+        "out2": axes[2].out, "taps1": axes[1].taps, "taps2": axes[2].taps,
+    }
+    for i, axis in enumerate(axes):
+        values |= {f"x{i}": spatial[i] * axis.step, f"in{i}": axis.sites, f"tap{i}": axis.tap,
+                   f"low{i}": axis.origin - axis.first, f"stride{i}": axis.stride}
+    structure = positions.PositionStructure(arith, shape, dtype, "packed", dtype, side.mode,
+                                            found.finish(arith.acc, True))
+    skip = sum(a.skip * s for a, s in zip(axes, spatial, strict=True)) * dtype.itemsize
+    tasks = entries * chunks * parts
+    calls.append(Call(
+        KernelSpec(f"{side.equation.op.name}_positions{shape.height}x{shape.vectors}_{dtype.ir}", structure.key,
+                   positions.build(structure)),
+        [Operand(memory), replace(side.x.operand, offset=side.x.operand.offset + skip), *found.operands],
+        [*(values[name] for name in positions.PARAMETERS), *found.params(True)], tasks,
+        _grain(tasks, cycles, context.threads), _writes(2, found), flops=2 * entries * side.positions * side.lanes * k,
+        nbytes=_traffic(g), label=_label(g)))
+    return calls
+
+
+def _wanted(cycles: float, threads: int) -> int:
+    """How many tasks the whole call should have."""
+    return 1 if threads <= 1 else max(1, min(threads * TASKS_PER_THREAD, int(cycles / TASK_CYCLES)))
+
+
+def _grain(tasks: int, cycles: float, threads: int) -> int:
+    """Tasks a thread takes at a time."""
+    if threads <= 1 or cycles < 2 * TASK_CYCLES:
+        return tasks if threads <= 1 else -(-tasks // threads) if cycles > TASK_CYCLES / 2 else tasks
+    return max(1, tasks // (threads * TASKS_PER_THREAD))
+
+
+def _traffic(g: Group) -> int:
+    e = g.anchor
+    assert e is not None
+    return sum(v.type.nbytes for v in (*e.inputs, e.output))
+
+
+def _label(g: Group) -> str:
+    e = g.anchor
+    assert e is not None
+    x, y = ("x".join(map(str, v.shape)) for v in e.inputs)
+    return f"{e.op.name} {x} {y} {e.inputs[0].type.dtype.ir}"
+
+
+def schedule_conv(g: Group, context: Context) -> Schedule:
+    """The calls of a convolution with its epilogue."""
+    refusal, e = _refusal(g), g.anchor
+    assert e is not None
+    if refusal is not None:
+        return refusal
+    (x, w), a = e.inputs, e.op.attrs
+    axes = [forward_axis(size, taps, out, s, low, d) for size, taps, out, s, (low, _), d in zip(
+        _three(x.shape[2:], 1), _three(w.shape[2:], 1), _three(e.output.shape[2:], 1), _three(a.stride, 1),
+        _three(a.padding, (0, 0)), _three(a.dilation, 1), strict=True)]
+    return _conv_like(g, context, x, w, axes, a.groups, False)
+
+
+def schedule_conv_transpose(g: Group, context: Context) -> Schedule:
+    """The calls of a convolution's gradient in its input."""
+    refusal, e = _refusal(g), g.anchor
+    assert e is not None
+    if refusal is not None:
+        return refusal
+    (y, w), a = e.inputs, e.op.attrs
+    axes = [backward_axis(size, taps, out, s, low, d) for size, taps, out, s, (low, _), d in zip(
+        _three(e.output.shape[2:], 1), _three(w.shape[2:], 1), _three(y.shape[2:], 1), _three(a.stride, 1),
+        _three(a.padding, (0, 0)), _three(a.dilation, 1), strict=True)]
+    return _conv_like(g, context, y, w, axes, a.groups, True)
+
+
+def schedule_conv_weight_grad(g: Group, context: Context) -> Schedule:
+    """The calls of a convolution's gradient in its weight."""
+    refusal, e = _refusal(g), g.anchor
+    assert e is not None
+    if refusal is not None:
+        return refusal
+    (image, gradient), a, out = e.inputs, e.op.attrs, e.output
+    dtype, groups = image.type.dtype, a.groups
+    arith = arithmetic.plain(dtype, dtype, context.target)
+    assert arith is not None
+    calls: list[Call] = []
+    found = _epilogue(g, context, calls, (1, groups), ((), (0,), tuple(range(1, out.type.ndim))), 1, groups)
+    if not out.type.size:
+        return calls + found.after
+    channels, lanes = image.shape[1] // groups, gradient.shape[1] // groups
+    n, sizes, outs = image.shape[0], _three(image.shape[2:], 1), _three(gradient.shape[2:], 1)
+    stride, low, dilation = (_three(v, f) for v, f in (
+        (a.stride, 1), ([p for p, _ in a.padding], 0), (a.dilation, 1)))
+    taps = _three(a.kernel, 1)
+    area = math.prod(outs)
+    k = n * area
+    if not k:
+        done = gemm(found.problem, Operand(None), Operand(None), found.inputs, found.outputs, context.target,
+                    context.threads)
+        return done if isinstance(done, Refusal) else calls + done + found.after
+    axes = [forward_axis(*v) for v in zip(sizes, taps, outs, stride, low, dilation, strict=True)]
+    itemsize = arithmetic.nbytes(arith.panel)
+    last = axes[2]
+    pieces = -(-outs[2] // BLOCK)
+    piece = -(-outs[2] // pieces)
+    width = last.size(piece)
+
+    def window_bytes(length: int) -> int:
+        """Of one channel, for a pass of this length."""
+        covered = min(length // piece + length // outs[2] + 3, n * outs[0] * outs[1] * pieces)
+        return covered * taps[0] * taps[1] * width * itemsize
+
+    n_taps = math.prod(taps)
+    shape = _shape_of(context, lanes, channels * n_taps, arith)
+    tile = shape.height * shape.vectors * arith.lanes * arithmetic.nbytes(arith.acc)
+    if window_bytes(BLOCK) > MOST_WINDOW or tile * -(-n_taps // shape.height) > SUMS_BYTES:
+        done = unfold.weight_grad(context, image, gradient, axes, groups, found.problem, found.inputs,
+                                  found.outputs)
+        return done if isinstance(done, Refusal) else calls + done + found.after
+    x = _strided(context, image, calls)
+    y = _strided(context, gradient, calls)
+    along = _merged(gradient.shape[2:], y.strides[2:])
+    if along is None:
+        dense = Var(gradient.type)
+        calls += copy_into(context, gradient, dense, tuple(range(gradient.type.ndim)))
+        y, along = _Array(Operand(dense), row_major(gradient.shape), dtype), 1
+
+    super_block = min(SUPER, -(-k // BLOCK) * BLOCK)
+    parts = -(-k // SUPER)
+
+    panels, wide = panel_count(-(-lanes // arith.lanes), shape.vectors)
+    cycles = 2 * k * groups * channels * n_taps * lanes / (4 * arith.lanes)
+    wanted = _wanted(cycles, context.threads)
+    length = PASS
+    while window_bytes(length) * channels > 2 * WINDOW_BYTES and length > BLOCK:
+        length //= 2
+    part = max(1, min(channels, 2 * WINDOW_BYTES // window_bytes(length)))
+    part = min(part, max(1, SUMS_BYTES // (tile * -(-n_taps // shape.height))))
+    tasks_now = parts * groups * -(-channels // part)
+    lane_part = max(1, min(panels, SUMS_BYTES // (tile * -(-part * n_taps // shape.height)),
+                           -(-panels // -(-wanted // tasks_now))))
+    if tasks_now * -(-panels // lane_part) < wanted:
+        part = max(1, min(part, -(-channels // -(-wanted // (parts * groups * -(-panels // lane_part))))))
+    channel_parts, lane_parts = -(-channels // part), -(-panels // lane_part)
+    steps_at = -(-(window_bytes(length) * part + 64 * 8) // 64) * 64
+    rows_at = steps_at + 8 * length
+    panel_at = -(-(rows_at + 8 * part * n_taps) // 64) * 64
+    sums_at = panel_at + length * shape.vectors * arith.lanes * itemsize
+    x_spatial = _three(x.strides[2:], 0)
+    values = {
+        "groups": groups, "channel_parts": channel_parts, "channel_part": part, "lane_parts": lane_parts,
+        "lane_part": lane_part, "panels": panels, "wide": wide, "channels": channels, "lanes": lanes,
+        "positions": area, "k": k, "super": super_block, "pass": length, "out0": outs[0], "out1": outs[1],
+        "out2": outs[2], "pieces": pieces, "piece": piece, "x_image": x.strides[0], "x_group": x.strides[1] * channels,
+        "x_channel": x.strides[1], "x0": x_spatial[0], "x1": x_spatial[1], "x2": x_spatial[2] * last.step,
+        "in0": sizes[0], "in1": sizes[1], "first2": last.first, "gap2": last.gap, "sites2": last.sites, "size2": width,
+        "stride0": stride[0], "stride1": stride[1], "stride2": last.stride, "low0": low[0], "low1": low[1],
+        "dilation0": dilation[0], "dilation1": dilation[1], "tap2": last.tap, "taps0": taps[0], "taps1": taps[1],
+        "taps2": taps[2], "g_image": y.strides[0], "g_group": y.strides[1] * lanes, "g_lane": y.strides[1],
+        "g_position": along, "steps_at": steps_at, "rows_at": rows_at, "panel_at": panel_at, "sums_at": sums_at,
+    }
+    contiguous = x_spatial[2] * last.step == 1
+    finish, operands, params = found.finish(arith.acc), found.operands, found.params()
+    writes = _writes(2, found)
+    sums = None
+    padded = -(-lanes // arith.lanes) * arith.lanes
+    rows = channels * n_taps
+    if parts > 1:
+        acc = {"f32": dt.float32, "f64": dt.float64, "i32": dt.int32, "i64": dt.int64}[arith.acc]
+        sums = Temp(parts * groups * rows * padded * acc.itemsize)
+        finish = Finish(arith.acc, acc, identity(acc), (), ("vector",))
+        operands, writes = [Operand(sums)], (2,)
+        params = [0, groups * rows * padded, rows * padded, padded, 1]
+    structure = weight_grad.WeightGradStructure(
+        arith, shape, dtype, contiguous, mode_of(y.strides[1], along, lanes, area), finish)
+    tasks = parts * groups * channel_parts * lane_parts
+    skip = last.skip * x_spatial[2] * dtype.itemsize
+    calls.append(Call(
+        KernelSpec(f"conv_weight_grad{shape.height}x{shape.vectors}_{dtype.ir}", structure.key,
+                   weight_grad.build(structure)),
+        [replace(x.operand, offset=x.operand.offset + skip), y.operand, *operands],
+        [*(values[name] for name in weight_grad.PARAMETERS), *params], tasks, _grain(tasks, cycles, context.threads),
+        writes, flops=2 * k * groups * rows * lanes, nbytes=_traffic(g), label=_label(g)))
+    if sums is not None:
+        calls.append(combine_call(found.problem, arith, sums, parts, padded, found.inputs, found.outputs,
+                                  context.threads))
+    return calls + found.after
+
+
+def _merged(shape: Sequence[int], strides: Sequence[int]) -> int | None:
+    """The stride along all axes walked as one; None if they cannot be."""
+    stride, size = None, 1
+    for n, s in zip(reversed(shape), reversed(strides), strict=True):
+        if n == 1:
+            continue
+        if stride is None:
+            stride = s
+        elif s != stride * size:
+            return None
+        size *= n
+    return 1 if stride is None else stride

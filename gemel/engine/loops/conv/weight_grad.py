@@ -1,0 +1,211 @@
+"""The kernel of the weight's gradient: windows of the input times the output gradient, summed over positions.
+
+The contracted dimension is the flattened order of (image, positions). One task takes a super-block of it, a part of
+the input channels and a range of panels of output channels (lanes):
+
+    for each pass (a multiple of 256 positions)
+        copy what its positions see into scratch: for each *piece* of a line of positions, for each channel and each
+        tap along depth and height, the input's line
+        for each panel of output channels
+            pack the gradient's positions of the pass
+            for each tile of (channel, tap) rows (broadcast)
+                the register tile: sum, and in the last pass finish
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ...base.dtypes import DType
+from ...base.target import Target
+from .. import element
+from ..gemm import pack
+from ..gemm.arithmetic import BLOCK, Plain
+from ..gemm.arrays import Arrays, Parameters
+from ..gemm.finish import Finish, Tile, emit_finish
+from ..gemm.tile import Shape, Stream, chain, clear, keep
+from ..ir import I64, Kernel, KernelBuilder, Val
+from . import window
+
+PARAMETERS = (
+    "groups", "channel_parts", "channel_part", "lane_parts", "lane_part", "panels", "wide",
+    "channels", "lanes", "positions", "k", "super", "pass",
+    "out0", "out1", "out2", "pieces", "piece",               # positions; pieces of a line and their most positions
+    "x_image", "x_group", "x_channel", "x0", "x1", "x2", "in0", "in1", "first2", "gap2", "sites2", "size2",
+    "stride0", "stride1", "stride2", "low0", "low1", "dilation0", "dilation1", "tap2", "taps0", "taps1", "taps2",
+    "g_image", "g_group", "g_lane", "g_position",
+    "steps_at", "rows_at", "panel_at", "sums_at",            # scratch: byte offsets
+)
+
+
+@dataclass(frozen=True)
+class WeightGradStructure:
+    """What a kernel is compiled for; ``g_mode``: what is contiguous in the gradient (``pack.MODES``)."""
+
+    arith: Plain
+    shape: Shape
+    dtype: DType
+    contiguous: bool
+    g_mode: str
+    finish: Finish
+
+    @property
+    def key(self) -> tuple:
+        return ("conv_weight_grad", self)
+
+
+class _Writer:
+    """Writes one kernel; members set by a method hold until the next task or pass."""
+
+    def __init__(self, name: str, target: Target, structure: WeightGradStructure) -> None:
+        self.k = k = KernelBuilder(name, target.native)
+        self.target, self.s = target, structure
+        self.arith, self.shape = structure.arith, structure.shape
+        self.width = self.shape.vectors * self.arith.lanes
+        self.size = self.shape.height * self.width
+        self.x, self.g = k.arg(0), k.arg(1)
+        self.p = p = Parameters(k, PARAMETERS)
+        self.arrays = Arrays(k, structure.finish, 2, len(PARAMETERS))
+        self.lines = window.Lines(self.arith, target, structure.dtype, structure.contiguous)
+        self.elem = element.memory(structure.dtype)
+        self.steps, self.rows, self.packed, self.sums = (
+            k.offset(k.scratch, p[f"{x}_at"], "i8") for x in ("steps", "rows", "panel", "sums"))
+        self.taps = p["taps0"] * p["taps1"]
+        window.table(k, self.rows, [p["channel_part"], self.taps, p["taps2"]],
+                     [self.taps * p["size2"], p["size2"], p["tap2"]], k.i64(0))
+        k.loop(k.begin, k.end, body=self.task)
+
+    def task(self, number: Val) -> None:
+        k, p, shape = self.k, self.p, self.shape
+        rest = k.udiv(number, p["lane_parts"])
+        first_panel = (number - rest * p["lane_parts"]) * p["lane_part"]
+        self.panels = first_panel, k.smin(p["panels"], first_panel + p["lane_part"])
+        outer = k.udiv(rest, p["channel_parts"])
+        self.first_channel = (rest - outer * p["channel_parts"]) * p["channel_part"]
+        self.part = k.smin(p["channel_part"], p["channels"] - self.first_channel)
+        self.count = self.part * self.taps * p["taps2"]
+        super_block = k.udiv(outer, p["groups"])
+        group = outer - super_block * p["groups"]
+        self.source = k.offset(self.x, group * p["x_group"] + self.first_channel * p["x_channel"], self.elem)
+        self.gradient = k.offset(self.g, group * p["g_group"], self.elem)
+        self.bases = self.arrays.at((k.i64(0), super_block, group))
+        self.row_tiles = k.udiv(self.count + (shape.height - 1), k.i64(shape.height))
+        self.begin = super_block * p["super"]
+        self.end = k.smin(p["k"], self.begin + p["super"])
+        k.loop(self.begin, self.end, p["pass"], body=self.one_pass, nonempty=True)
+
+    def piece_of(self, position: Val) -> tuple[Val, Val]:
+        """Number of the piece that holds a position, and the place in it."""
+        k, p = self.k, self.p
+        line = k.udiv(position, p["out2"])
+        column = position - line * p["out2"]
+        piece = k.udiv(column, p["piece"])
+        return line * p["pieces"] + piece, column - piece * p["piece"]
+
+    def one_pass(self, first: Val) -> None:
+        k, p, shape = self.k, self.p, self.shape
+        last = k.smin(self.end, first + p["pass"])
+        first_piece, _ = self.piece_of(first)
+        last_piece, _ = self.piece_of(last - 1)
+        size = self.part * self.taps * p["size2"]
+
+        def step(at: Val) -> None:
+            piece, inside = self.piece_of(at)
+            k.store((piece - first_piece) * size + inside * p["stride2"], k.offset(self.steps, at - first, "i64"))
+        k.loop(first, last, body=step, nonempty=True)
+        self.lines.clear(k, k.scratch, (last_piece + 1 - first_piece) * size)
+        k.loop(first_piece, last_piece + 1, nonempty=True,
+               body=lambda n: self.copy_piece(n, k.offset(k.scratch, (n - first_piece) * size, self.arith.panel)))
+
+        def panel(j: Val) -> None:
+            wide = k.compare("slt", j, p["wide"])
+            vectors = k.select(wide, k.i64(shape.widths[0]), k.i64(shape.widths[-1]))
+            lane = (j * shape.vectors - k.smax(k.i64(0), j - p["wide"])) * self.arith.lanes
+            self.pack(first, last, lane, vectors)
+            base = (j - self.panels[0]) * self.row_tiles
+
+            def tile(row: Val) -> None:
+                index = (base + k.udiv(row, k.i64(shape.height))) * self.size
+                sums = k.offset(self.sums, index, self.arith.acc)
+                k.if_(k.compare("eq", first, self.begin), lambda: clear(k, self.arith, self.size, sums))
+                k.loop(first, last, BLOCK, nonempty=True,
+                       body=lambda at: self.block(row, wide, at - first, k.smin(k.i64(BLOCK), last - at), sums))
+
+                def finish() -> None:
+                    rows = k.smin(k.i64(shape.height), self.count - row)
+                    lanes = k.smin(vectors * self.arith.lanes, p["lanes"] - lane)
+                    tile = Tile(sums, self.width, shape.height, self.width, rows, lanes)
+                    start = self.first_channel * (self.taps * p["taps2"]) + row
+                    emit_finish(k, self.s.finish, self.target, self.arith.lanes, tile,
+                                *self.arrays.places(self.bases, start, lane))
+                k.if_(k.compare("eq", last, self.end), finish)
+            k.loop(0, self.count, shape.height, body=tile, nonempty=True)
+        k.loop(*self.panels, body=panel, nonempty=True)
+
+    def copy_piece(self, number: Val, to: Val) -> None:
+        """The input's lines under one piece: (channel, depth tap, height tap, width)."""
+        k, p = self.k, self.p
+        line = k.udiv(number, p["pieces"])
+        start = (number - line * p["pieces"]) * p["piece"] * p["stride2"]
+        outer = k.udiv(line, p["out1"])
+        image = k.udiv(outer, p["out0"])
+        d0 = (outer - image * p["out0"]) * p["stride0"] - p["low0"]
+        h0 = (line - outer * p["out1"]) * p["stride1"] - p["low1"]
+        source = k.offset(self.source, image * p["x_image"], self.elem)
+        first, last = window.sites(k, p, 2, start)
+        inside = p["first2"] + first * p["gap2"] - start
+
+        def channel(c: Val) -> None:
+            def depth(td: Val) -> None:
+                d = d0 + td * p["dilation0"]
+
+                def height(th: Val) -> None:
+                    h = h0 + th * p["dilation1"]
+
+                    def copy() -> None:
+                        at = k.offset(source, c * p["x_channel"] + d * p["x0"] + h * p["x1"], self.elem)
+                        into = ((c * p["taps0"] + td) * p["taps1"] + th) * p["size2"] + inside
+                        self.lines.copy(k, at, k.offset(to, into, self.arith.panel), first, last, p["x2"], p["gap2"])
+                    k.if_(k.compare("ult", h, p["in1"]), copy)
+                k.if_(k.compare("ult", d, p["in0"]), lambda: k.loop(0, p["taps1"], body=height) and None)
+            k.loop(0, p["taps0"], body=depth, nonempty=True)
+        k.loop(0, self.part, body=channel, nonempty=True)
+
+    def pack(self, first: Val, last: Val, lane: Val, vectors: Val) -> None:
+        """The gradient's panel for the positions of a pass, image by image."""
+        k, p, s = self.k, self.p, self.s
+        free = k.i64(1) if s.g_mode == "free" else p["g_lane"]
+        along = k.i64(1) if s.g_mode == "k" else p["g_position"]
+
+        def image(n: Val) -> None:
+            start, stop = k.smax(first, n * p["positions"]), k.smin(last, (n + 1) * p["positions"])
+            at = n * p["g_image"] + (start - n * p["positions"]) * along + lane * free
+            source = pack.Source(s.dtype, s.g_mode, k.offset(self.gradient, at, self.elem), free, along,
+                                 p["lanes"] - lane, stop - start)
+            to = k.offset(self.packed, (start - first) * (vectors * self.arith.lanes), self.arith.panel)
+            pack.vectors(k, self.arith, self.target, source, to, vectors)
+        k.loop(k.udiv(first, p["positions"]), k.udiv(last - 1, p["positions"]) + 1, body=image, nonempty=True)
+
+    def block(self, row: Val, wide: Val, begin: Val, steps: Val, sums: Val) -> None:
+        """One block of positions of one tile."""
+        k, shape, arith = self.k, self.shape, self.arith
+        starts = []
+        for i in range(shape.height):
+            at = k.load(k.offset(self.rows, k.smin(row + i, self.count - 1), "i64"), I64)
+            starts.append(k.offset(k.scratch, at, arith.panel))
+        s = Stream(None, starts, k.i64(0), k.offset(self.steps, begin, "i64"))
+
+        def body(vectors: int) -> None:
+            width = vectors * arith.lanes
+            v = Stream(None, [k.offset(self.packed, begin * width, arith.panel)], k.i64(width))
+            keep(k, arith, vectors, self.width, chain(k, arith, shape.height, vectors, steps, s, v), sums)
+        widths = shape.widths
+        if len(widths) == 1:
+            body(widths[0])
+        else:
+            k.if_(wide, lambda: body(widths[0]), lambda: body(widths[1]))
+
+
+def build(structure: WeightGradStructure) -> Callable[[str, Target], Kernel]:
+    """The kernel of this structure: operands are the image, the output gradient, then the epilogue's arrays."""
+    return lambda name, target: _Writer(name, target, structure).k.finish()

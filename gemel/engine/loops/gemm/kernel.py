@@ -1,0 +1,253 @@
+"""The contraction kernel: tasks, cache blocks, register tiles, epilogue.
+
+One task computes a rectangle of one batch entry's result: a part of the scalar dimension by a chunk of the vector
+dimension. Inside a task:
+
+    for each pass of k (a multiple of 256 steps of k)
+        pack the chunk of the vector operand into scratch, if it is not packed yet
+        for each block of scalar panels (fits L2)
+            for each vector panel of the chunk (L1 and L2)
+                for each scalar panel of the block
+                    the register tile: sum, and in the last pass finish
+
+The vector dimension is the one whose elements sit in the lanes of a register; the other's are broadcast. Which of
+m and n plays which part is the schedule's choice, as are all block sizes: the kernel has them as parameters.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ...base.dtypes import DType
+from ...base.target import Target
+from .. import element
+from ..ir import Kernel, KernelBuilder, Val
+from . import arithmetic, pack, tiles
+from .arithmetic import SUPER, TILE_K, Arithmetic, Tiles
+from .arrays import Arrays, Parameters, entry_of, moved
+from .finish import Finish, Tile, emit_finish
+from .tile import Shape, Stream, chain, clear, keep
+
+#: i64 parameters, in order; behind them, for each epilogue array, those of ``arrays.ARRAY``
+PARAMETERS = (
+    "batch1", "batch2",                          # sizes of the inner two of three batch dimensions
+    "s_count", "s_panels", "s_parts", "s_part", "s_block",
+    "v_count", "v_panels", "v_wide", "v_chunks", "v_chunk",
+    "k", "steps", "pass_steps",                  # elements and steps of k in all, steps in one pass
+    "s_batch0", "s_batch1", "s_batch2", "s_row", "s_step", "s_panel",
+    "v_batch0", "v_batch1", "v_batch2", "v_free", "v_step",
+    "sums", "totals",                            # scratch: byte offsets of the tiles
+)
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What a kernel is compiled for.
+
+    Args:
+        arith, shape: the register tile.
+        s_dtype, s_mode: elements of the scalar operand; ``packed`` panels, or read in place with ``k``
+            contiguous or with ``any`` strides.
+        v_dtype, v_mode: elements of the vector operand; ``packed`` panels, ``direct`` rows of contiguous lanes,
+            or packed by each task from a source that is contiguous along ``free``, ``k`` or not at all (``any``);
+            other packages have modes of their own.
+        finish: the last step.
+    """
+
+    arith: Arithmetic
+    shape: Shape
+    s_dtype: DType
+    s_mode: str
+    v_dtype: DType
+    v_mode: str
+    finish: Finish
+
+    @property
+    def key(self) -> tuple:
+        return ("gemm", self)
+
+
+class Writer:
+    """Writes one kernel; members set by a method hold until the next task or pass."""
+
+    parameters = PARAMETERS
+
+    def __init__(self, name: str, target: Target, structure: Structure) -> None:
+        self.k = k = KernelBuilder(name, target.native)
+        self.target, self.s = target, structure
+        self.arith, self.shape = structure.arith, structure.shape
+        self.width = self.shape.vectors * self.arith.lanes
+        self.border = k.i64(SUPER // self.arith.group - 1)
+        self.s_at, self.v_at = k.arg(0), k.arg(1)
+        self.p = Parameters(k, self.parameters)
+        self.arrays = Arrays(k, structure.finish, 2, len(self.parameters))
+        #: None: packed panels
+        self.s_dtype = None if structure.s_mode == "packed" else structure.s_dtype
+        self.v_dtype = structure.v_dtype if structure.v_mode == "direct" else None
+
+    def elem(self, dtype: DType | None) -> str:
+        return self.arith.panel if dtype is None else element.memory(dtype)
+
+    # --- panels
+    def unit_of(self, panel: Val) -> Val:
+        """First vector of a vector panel."""
+        return panel * self.shape.vectors - self.k.smax(self.k.i64(0), panel - self.p["v_wide"])
+
+    def is_wide(self, panel: Val) -> Val:
+        return self.k.compare("slt", panel, self.p["v_wide"])
+
+    def vectors_of(self, panel: Val) -> Val:
+        """Vectors of a vector panel."""
+        widths = self.shape.widths
+        return self.k.select(self.is_wide(panel), self.k.i64(widths[0]), self.k.i64(widths[-1]))
+
+    # --- the task
+    def task(self, task: Val) -> None:
+        k, p = self.k, self.p
+        rest = k.udiv(task, p["s_parts"])
+        entry = k.udiv(rest, p["v_chunks"])
+        indices = entry_of(k, entry, p)
+        source = None if self.s.v_mode == "packed" else self.s.v_dtype
+        self.s_base = moved(k, self.s_at, indices, p, "s_batch", self.elem(self.s_dtype))
+        self.v_base = moved(k, self.v_at, indices, p, "v_batch", self.elem(source))
+        self.bases = self.arrays.at(indices)
+        self.p0 = (task - rest * p["s_parts"]) * p["s_part"]
+        self.j0 = (rest - entry * p["v_chunks"]) * p["v_chunk"]
+        self.p1, self.j1 = k.smin(p["s_panels"], self.p0 + p["s_part"]), k.smin(p["v_panels"], self.j0 + p["v_chunk"])
+        k.loop(0, p["steps"], p["pass_steps"], body=self.one_pass, nonempty=True)
+
+    def one_pass(self, first: Val) -> None:
+        k, p = self.k, self.p
+        self.first = first
+        self.pass_end = k.smin(p["steps"], first + p["pass_steps"])
+        self.steps = self.pass_end - first
+        if self.s.v_mode not in ("packed", "direct"):
+            k.loop(self.j0, self.j1, body=self.pack_panel, nonempty=True)
+
+        def strip(start: Val) -> None:  # a block of scalar panels
+            stop = k.smin(self.p1, start + p["s_block"])
+
+            def vector_panel(j: Val) -> None:
+                def block(at: Val) -> None:  # of 256 k
+                    k.loop(start, stop, body=lambda i: self.tile(i, j, i - start, at), nonempty=True)
+                k.loop(0, self.steps, self.arith.block // self.arith.group, body=block, nonempty=True)
+            k.loop(self.j0, self.j1, body=vector_panel, nonempty=True)
+        k.loop(self.p0, self.p1, p["s_block"], body=strip, nonempty=True)
+
+    def scratch_panel(self, panel: Val) -> Val:
+        """Where this task's packed copy of a vector panel is."""
+        units = self.unit_of(panel) - self.unit_of(self.j0)
+        size = self.arith.lanes * self.arith.group
+        return self.k.offset(self.k.scratch, units * size * self.steps, self.arith.panel)
+
+    def pack_panel(self, panel: Val) -> None:
+        k, p, mode, group = self.k, self.p, self.s.v_mode, self.arith.group
+        lane, start = self.unit_of(panel) * self.arith.lanes, self.first * group
+        free = k.i64(1) if mode == "free" else p["v_free"]
+        along = k.i64(1) if mode == "k" else p["v_step"]
+        at = k.offset(self.v_base, lane * free + start * along, element.memory(self.s.v_dtype))
+        source = pack.Source(self.s.v_dtype, mode, at, free, along, p["v_count"] - lane,
+                             k.smin(p["k"], self.pass_end * group) - start)
+        pack.vectors(k, self.arith, self.target, source, self.scratch_panel(panel), self.vectors_of(panel))
+
+    # --- one tile
+    def tile(self, i: Val, j: Val, near: Val, at: Val) -> None:
+        """Add the block of k that starts at step ``at`` of the pass; ``near`` numbers the tiles of this strip."""
+        k, p, arith = self.k, self.p, self.arith
+        one_pass = k.compare("sge", p["pass_steps"], p["steps"])
+        index = k.select(one_pass, near, (j - self.j0) * (self.p1 - self.p0) + (i - self.p0))
+        size = self.shape.height * self.width
+        sums = k.offset(k.offset(k.scratch, p["sums"], "i8"), index * size, arith.acc)
+        totals = k.offset(k.offset(k.scratch, p["totals"], "i8"), index * size, arith.acc)
+        begin = self.first + at
+        stop = k.smin(self.pass_end, begin + arith.block // arith.group)
+        row, lane = i * self.shape.height, self.unit_of(j) * arith.lanes
+
+        fresh = k.compare("eq", k.and_(begin, self.border), k.i64(0))
+
+        def body(vectors: int) -> None:
+            v = self.v_stream(j, lane, vectors, begin, at)
+            if isinstance(arith, Tiles):
+                tiles.block(k, self.shape.height, vectors, stop - begin, self.left(i, row, begin),
+                            (v.start[0], v.step * 2), fresh, sums, self.width)
+                return
+            result = chain(k, arith, self.shape.height, vectors, stop - begin, self.s_stream(i, row, begin),
+                           v)
+            keep(k, arith, vectors, self.width, result, sums)
+
+        if not isinstance(arith, Tiles):
+            k.if_(fresh, lambda: clear(k, arith, size, sums))
+        widths = self.shape.widths
+        if len(widths) == 1:
+            body(widths[0])
+        else:
+            k.if_(self.is_wide(j), lambda: body(widths[0]), lambda: body(widths[1]))
+        deep = k.compare("sgt", p["steps"], self.border + 1)
+        last = k.compare("eq", stop, p["steps"])
+        ends = k.compare("eq", k.and_(stop, self.border), k.i64(0))
+        k.if_(k.and_(deep, k.or_(last, ends)), lambda: self.total(sums, totals, stop))
+        k.if_(last, lambda: self.finish(k.select(deep, totals, sums), row, lane, j))
+
+    def total(self, sums: Val, totals: Val, stop: Val) -> None:
+        """Add the super-block that ends at step ``stop`` to the totals."""
+        k, arith, kind = self.k, self.arith, arithmetic.vector(self.arith)
+        opening = k.compare("sle", stop, self.border + 1)
+
+        def vector(at: Val) -> None:
+            value, place = k.load(k.offset(sums, at, arith.acc), kind), k.offset(totals, at, arith.acc)
+            k.if_(opening, lambda: k.store(value, place),
+                  lambda: k.store(arithmetic.add(k, k.load(place, kind), value), place))
+        k.loop(0, self.shape.height * self.width, arith.lanes, body=vector, nonempty=True)
+
+    def s_stream(self, panel: Val, row: Val, begin: Val) -> Stream:
+        k, p, height, group = self.k, self.p, self.shape.height, self.arith.group
+        elem = self.elem(self.s_dtype)
+        if self.s.s_mode == "packed":
+            start = k.offset(self.s_base, panel * p["s_panel"] + begin * (height * group), elem)
+            rows = [k.offset(start, i * group, elem) for i in range(height)]
+            return Stream(self.s_dtype, rows, k.i64(height * group))
+        step = k.i64(1) if self.s.s_mode == "k" else p["s_step"]
+        start, last = k.offset(self.s_base, begin * step, elem), p["s_count"] - 1
+        return Stream(self.s_dtype, [k.offset(start, k.smin(row + i, last) * p["s_row"], elem) for i in range(height)],
+                      step)
+
+    def left(self, panel: Val, row: Val, begin: Val) -> tuple[Val, Val, Val]:
+        """The scalar operand in tiles: pointer, bytes from row to row, bytes from tile to tile of k."""
+        k, p, height = self.k, self.p, self.shape.height
+        if self.s.s_mode == "packed":
+            at = k.offset(self.s_base, panel * p["s_panel"] + begin * (height * self.arith.group), "i16")
+            return at, k.i64(2 * TILE_K), k.i64(2 * TILE_K * height)
+        return (k.offset(self.s_base, row * p["s_row"] + begin * self.arith.group, "i16"), p["s_row"] * 2,
+                k.i64(2 * TILE_K))
+
+    def v_stream(self, panel: Val, lane: Val, vectors: int, begin: Val, at: Val) -> Stream:
+        k, p, elem = self.k, self.p, self.elem(self.v_dtype)
+        width = vectors * self.arith.lanes * self.arith.group
+        if self.s.v_mode == "direct":
+            return Stream(self.v_dtype, [k.offset(self.v_base, lane + begin * p["v_step"], elem)], p["v_step"])
+        if self.s.v_mode == "packed":
+            start = k.offset(self.v_base, lane * self.arith.group * p["steps"] + begin * width, elem)
+        else:
+            start = k.offset(self.scratch_panel(panel), at * width, elem)
+        return Stream(self.v_dtype, [start], k.i64(width))
+
+    def finish(self, at: Val, row: Val, lane: Val, j: Val) -> None:
+        k, p = self.k, self.p
+        rows = k.smin(k.i64(self.shape.height), p["s_count"] - row)
+        lanes = k.smin(self.vectors_of(j) * self.arith.lanes, p["v_count"] - lane)
+        tile = Tile(at, self.width, self.shape.height, self.width, rows, lanes)
+        emit_finish(k, self.s.finish, self.target, self.arith.lanes, tile, *self.arrays.places(self.bases, row, lane))
+
+
+def build(structure: Structure) -> Callable[[str, Target], Kernel]:
+    """The kernel of this structure."""
+    def make(name: str, target: Target) -> Kernel:
+        writer = Writer(name, target, structure)
+        in_tiles = isinstance(structure.arith, Tiles)
+        if in_tiles:
+            tiles.open_tiles(writer.k)
+        writer.k.loop(writer.k.begin, writer.k.end, body=writer.task)
+        if in_tiles:
+            tiles.close_tiles(writer.k)
+        return writer.k.finish()
+    return make

@@ -1,0 +1,157 @@
+"""Packed operands: the layout as data, and the kernel that packs a whole operand.
+
+A :class:`PackedLayout` names everything that the packed bytes depend on, so that the packed copy of a constant
+weight can be cached under it. The panels of a batch entry follow each other; within a panel, step by step of k.
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ...base.dtypes import DType
+from ...base.target import Target
+from .. import element
+from ..calls import Call, KernelSpec, Operand
+from ..ir import Kernel, KernelBuilder, Val
+from . import arithmetic, pack, tiles
+from .arithmetic import Arithmetic, Tiles
+from .arrays import Parameters, entry_of, moved
+from .problem import MAX_BATCH
+from .tile import Shape
+
+PARAMETERS = ("batch1", "batch2", "count", "panels", "wide", "k", "steps", "stride0", "stride1", "stride2",
+              "free", "along", "entry")
+_TASK_BYTES = 64 << 10  # a task packs about this much
+
+
+def panel_count(count: int, size: int) -> tuple[int, int]:
+    """Panels of at most ``size`` that share ``count`` evenly, and how many are full; the others have one less.
+
+    A count that cannot be shared so (1 by 3) leaves the last panel short.
+    """
+    panels = -(-count // size)
+    return panels, max(0, panels - (panels * size - count))
+
+
+@dataclass(frozen=True)
+class PackedLayout:
+    """How an operand is packed.
+
+    Args:
+        side: ``v`` vector panels, ``s`` scalar panels. arith, shape: of the kernel that reads it.
+        dtype: of the source. batch: sizes of the batch dimensions that the operand really has.
+        count, k: sizes of its own and the contracted dimension.
+    """
+
+    side: str
+    arith: Arithmetic
+    shape: Shape
+    dtype: DType
+    batch: tuple[int, ...]
+    count: int
+    k: int
+
+    @property
+    def steps(self) -> int:
+        return arithmetic.steps_of(self.arith, self.k)
+
+    @property
+    def padded(self) -> int:
+        """Rows or lanes with padding."""
+        size = self.shape.height if self.side == "s" else self.arith.lanes
+        units = -(-self.count // size)
+        if self.side == "v" and units < self.shape.widths[-1]:
+            units = self.shape.widths[-1]
+        return units * size
+
+    @property
+    def entry(self) -> int:
+        """Panel elements of one batch entry."""
+        return self.padded * self.steps * self.arith.group
+
+    @property
+    def nbytes(self) -> int:
+        return self.entry * math.prod(self.batch) * arithmetic.nbytes(self.arith.panel)
+
+    def batch_strides(self) -> tuple[int, ...]:
+        """Panel elements between entries of each batch dimension."""
+        strides, at = [], self.entry
+        for size in reversed(self.batch):
+            strides.append(at)
+            at *= size
+        return tuple(reversed(strides))
+
+
+@dataclass(frozen=True)
+class PackStructure:
+    side: str
+    arith: Arithmetic
+    shape: Shape
+    dtype: DType
+    mode: str
+
+    @property
+    def key(self) -> tuple:
+        return ("gemm_pack", self)
+
+
+def _build(structure: PackStructure) -> Callable[[str, Target], Kernel]:
+    """Operands: source, destination; a task is a panel."""
+    def make(name: str, target: Target) -> Kernel:
+        k = KernelBuilder(name)
+        s, arith, shape = structure, structure.arith, structure.shape
+        source, dest, p = k.arg(0), k.arg(1), Parameters(k, PARAMETERS)
+        free = k.i64(1) if s.mode == "free" else p["free"]
+        along = k.i64(1) if s.mode == "k" else p["along"]
+        elem = element.memory(s.dtype)
+
+        def task(number: Val) -> None:
+            entry = k.udiv(number, p["panels"])
+            panel = number - entry * p["panels"]
+            base = moved(k, source, entry_of(k, entry, p), p, "stride", elem)
+            if s.side == "s":
+                first = panel * shape.height
+            else:
+                first = (panel * shape.vectors - k.smax(k.i64(0), panel - p["wide"])) * arith.lanes
+            to = k.offset(dest, entry * p["entry"] + first * (p["steps"] * arith.group), arith.panel)
+            what = pack.Source(s.dtype, s.mode, k.offset(base, first * free, elem), free, along, p["count"] - first,
+                               p["k"], s.side == "s")
+            if isinstance(arith, Tiles) and s.side == "s":
+                tiles.scalars(k, what, to, shape.height)
+            elif s.side == "s":
+                pack.scalars(k, arith, what, to, shape.height)
+            else:
+                wide = k.compare("slt", panel, p["wide"])
+                pack.vectors(k, arith, target, what, to, k.select(wide, k.i64(shape.vectors), k.i64(shape.widths[-1])))
+
+        k.loop(k.begin, k.end, body=task)
+        return k.finish()
+    return make
+
+
+def pack_operand(layout: PackedLayout, source: Operand, dest: Operand, batch: tuple[int, ...], free: int,
+                 along: int) -> Call:
+    """The call that packs an operand.
+
+    Args:
+        layout: how. source: the operand. dest: ``layout.nbytes`` of memory.
+        batch: the source's strides of ``layout.batch``; free, along: of its own dimension and of k.
+    """
+    mode = pack.mode_of(free, along, layout.count, layout.k)
+    structure = PackStructure(layout.side, layout.arith, layout.shape, layout.dtype, mode)
+    if layout.side == "s":
+        panels, wide = -(-layout.count // layout.shape.height), 0
+    else:
+        panels, wide = panel_count(-(-layout.count // layout.arith.lanes), layout.shape.vectors)
+    fill = MAX_BATCH - len(layout.batch)
+    sizes, strides = (1,) * fill + layout.batch, (0,) * fill + batch
+    values = {"batch1": sizes[1], "batch2": sizes[2], "count": layout.count, "panels": panels, "wide": wide,
+              "k": layout.k, "steps": layout.steps, "stride0": strides[0], "stride1": strides[1],
+              "stride2": strides[2], "free": free, "along": along, "entry": layout.entry}
+    tasks = panels * math.prod(layout.batch)
+    per_task = max(1, layout.nbytes // tasks)
+    return Call(KernelSpec(f"gemm_pack_{layout.side}_{mode}_{layout.dtype.ir}", structure.key, _build(structure)),
+                [source, dest], [values[x] for x in PARAMETERS], tasks, max(1, _TASK_BYTES // per_task), (1,),
+                nbytes=layout.nbytes + math.prod(layout.batch) * layout.count * layout.k * layout.dtype.itemsize,
+                label="pack")

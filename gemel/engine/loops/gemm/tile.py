@@ -1,0 +1,100 @@
+"""The register tile: ``height`` rows of the scalar operand times ``vectors`` vectors of the vector operand.
+
+The inner loop runs over k alone; its accumulators live in registers and start at +0. Per step of k it loads
+``vectors`` vectors and broadcasts ``height`` scalars. A block of 256 k ends in memory: its sums are added to what
+the blocks before it left there, which is the canonical order.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...base.dtypes import DType
+from .. import element
+from ..ir import I64, KernelBuilder, Val
+from . import arithmetic
+from .arithmetic import Arithmetic, Stepwise
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Size of the register tile: rows of scalars by vectors of lanes.
+
+    A kernel also holds the tile of one vector less: vectors are dealt out evenly to the panels, so that no panel
+    is padded by a whole vector. Rows are not: a last panel that is short computes copies of the last row.
+    """
+
+    height: int
+    vectors: int
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        return (self.vectors, self.vectors - 1) if self.vectors > 1 else (1,)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """An operand of the inner loop: its elements and how it moves.
+
+    Args:
+        dtype: elements read in place; None: packed panels. start: pointers (one a row of the scalar operand; one
+            for vectors) at the block's first step. step: elements from one step of k to the next.
+        table: where each step's offset in elements (i64) is looked up instead.
+    """
+
+    dtype: DType | None
+    start: Sequence[Val]
+    step: Val
+    table: Val | None = None
+
+    def at(self, k: KernelBuilder, number: Val) -> Val:
+        """Elements from the start to a step."""
+        return number * self.step if self.table is None else k.load(k.offset(self.table, number, "i64"), I64)
+
+    def elem(self, arith: Arithmetic) -> str:
+        return arith.panel if self.dtype is None else element.memory(self.dtype)
+
+
+def chain(k: KernelBuilder, arith: Stepwise, height: int, vectors: int, steps: Val, s: Stream,
+          v: Stream) -> tuple[Val, ...]:
+    """Multiply-adds from zero over ``steps`` (>= 1) steps of k: ``height * vectors`` sums.
+
+    One step an iteration: unrolling measured no gain, and schedulers that reorder across steps then spill.
+    """
+    s_elem, v_elem = s.elem(arith), v.elem(arith)
+    across, count = arith.lanes * arith.group, height * vectors
+    biased = arith if isinstance(arith, arithmetic.Bytes) and arith.biased else None
+
+    def step(number: Val, *sums: Val) -> list[Val]:
+        result = list(sums)
+        here, moved = k.offset(v.start[0], v.at(k, number), v_elem), s.at(k, number)
+        columns = [arith.load_vector(k, k.offset(here, j * across, v_elem), v.dtype) for j in range(vectors)]
+        for i in range(height):
+            scalar = arith.load_scalar(k, k.offset(s.start[i], moved, s_elem), s.dtype)
+            for j in range(vectors):
+                n = i * vectors + j
+                result[n] = arith.multiply_add(k, scalar, columns[j], result[n])
+        if biased is not None:
+            for j in range(vectors):
+                result[count + j] = arith.multiply_add(k, biased.bias(k), columns[j], result[count + j])
+        return result
+
+    start = [arithmetic.zero(k, arith)] * (count + (vectors if biased else 0))
+    sums = k.loop(0, steps, 1, start, step, nonempty=True)
+    if biased:
+        return tuple(k.isub(sums[n], sums[count + n % vectors]) for n in range(count))
+    return sums
+
+
+def keep(k: KernelBuilder, arith: Arithmetic, vectors: int, row: int, sums: Sequence[Val], tile: Val) -> None:
+    """Add a block's sums, ``vectors`` a row, to the tile, ``row`` accumulators a row."""
+    kind = arithmetic.vector(arith)
+    for n, value in enumerate(sums):
+        place = k.offset(tile, n // vectors * row + n % vectors * arith.lanes, arith.acc)
+        k.store(arithmetic.add(k, k.load(place, kind), value), place)
+
+
+def clear(k: KernelBuilder, arith: Arithmetic, size: int, tile: Val) -> None:
+    """Make the tile neutral: -0, to which adding a sum gives that sum, whatever its sign."""
+    nothing = k.const(-0.0 if arith.acc[0] == "f" else 0, arithmetic.vector(arith))
+    k.loop(0, size, arith.lanes, body=lambda at: k.store(nothing, k.offset(tile, at, arith.acc)), nonempty=True)

@@ -1,0 +1,70 @@
+"""Inline composites.
+
+In: any program. Out: the same with every composite replaced by its body, except those that a schedule knows
+(``KEPT``); reductions over empty or single-element axes are gone too. Control flow keeps
+its nested programs, which go through the passes when they are scheduled.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+from ..ir.builder import ProgramBuilder
+from ..ir.op import Op, op
+from ..ir.primitives import ROWS
+from ..ir.program import Program, Var
+
+#: composites with a schedule of their own
+KEPT: set[str] = set()
+
+
+class _Inliner(ProgramBuilder):
+    """Emits primitives; a composite emits its body instead."""
+
+    def emit(self, the_op: Op, *operands: Var):
+        row = the_op.row
+        if row.kind == "reduce":
+            plain = _trivial_reduction(self, the_op, operands[0])
+            if plain is not None:
+                return plain
+        if the_op.name == "take" and not operands[0].type.shape[the_op.attrs.axis]:
+            result = the_op.infer(tuple([v.type for v in operands]))  # of an empty axis: zeros
+            return self.full(0, result.dtype, result.shape)
+        if the_op.name == "check" and operands[0].type.shape != operands[1].type.shape:
+            return self._check_once(the_op, *operands)
+        if row.kind != "composite" or the_op.name in KEPT:
+            return super().emit(the_op, *operands)
+        assert row.body is not None
+        return row.body(self, *operands, **dict(the_op.attrs.items()))
+
+
+    def _check_once(self, the_op: Op, condition: Var, x: Var) -> Var:
+        """A condition of another shape: whether all of it holds goes with every element."""
+        if not condition.type.size:
+            return x
+        holds = self.emit(op(ROWS["reduce_min"], tuple(range(condition.type.ndim))), condition)
+        return self.emit(the_op, self.expand(holds, x.type.shape), x)
+
+
+def _trivial_reduction(b: ProgramBuilder, the_op: Op, x: Var) -> Var | None:
+    """A reduction of no elements is a constant, of single elements a reshape; None for all others."""
+    result = the_op.infer((x.type,))
+    axes = the_op.attrs.axes if the_op.name.startswith("reduce") else (the_op.attrs.axis,)
+    if any(x.shape[a] == 0 for a in axes):
+        return b.full(1 if the_op.name == "reduce_prod" else 0, result.dtype, result.shape)
+    if all(x.shape[a] == 1 for a in axes):
+        if the_op.name.startswith("arg"):
+            return b.full(0, result.dtype, result.shape)
+        return b.reshape(x, result.shape)
+    return None
+
+
+def decompose(program: Program) -> Program:
+    """Replace composites by primitives, recursively."""
+    b = _Inliner()
+    env: dict[Var, Var] = {v: v for v in program.inputs}
+    b.inputs = list(program.inputs)
+    for e in program.equations:
+        b.site = e.site
+        results: Any = b.emit(e.op, *[env[v] for v in e.inputs])
+        env.update(zip(e.outputs, results if results.__class__ is tuple else (results,), strict=True))
+    return Program(b.inputs, b.equations, [env[v] for v in program.outputs])

@@ -1,0 +1,394 @@
+"""A plan as a table, and how it runs.
+
+Building turns calls and a memory placement into the dispatcher's arrays; running fills in base pointers and
+scalars, walks the table natively, and hands host steps to NumPy. The dispatcher comes back to Python at least
+every ``SLICE_NS``, so that Ctrl-C is noticed; once donated memory has been written the plan is finished first.
+"""
+from __future__ import annotations
+
+import array
+import ctypes
+import os
+import struct
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..base.flags import flags
+from ..base.target import host
+from ..device import memory, native
+from ..device.memory import Buffer
+from ..device.pool import pool, run_lock
+from ..interpreter import evaluate
+from ..ir.program import Program, Var
+from ..ir.types import row_major
+from ..loops.calls import Assign, Call, Jump, Label, Marker, Next
+from ..loops.control import HostStep
+from ..loops.index import Start
+from ..loops.lower import Lowered, lower
+from ..loops.memory_plan import ARENA, LEAVES, SCALARS, STATUS, Placement, plan_memory
+from . import kernels, service
+from .trace import Layout, layout
+
+SLICE_NS = 50_000_000
+LONG_WORK = 1 << 24  # operations of a step after which the clock is looked at
+
+_STRUCT = {"f32": "f4x", "f64": "d", "i64": "q", "i32": "i4x", "i16": "h6x", "i8": "b7x", "u8": "B7x", "u16": "H6x",
+           "u32": "I4x", "u64": "Q", "bool": "?7x"}
+
+
+class Counters:
+    """What native plans did."""
+
+    calls = 0
+    host_steps = 0
+
+
+#: kernel name -> [calls, seconds, flops, bytes] while a profile is being taken, else None
+profiled: dict[str, list] | None = None
+
+
+class _Arena:
+    """The one arena of the device, shared by all plans; it only grows."""
+
+    buffer: Buffer | None = None
+
+
+def arena(nbytes: int) -> Buffer:
+    """The arena, at least ``nbytes`` large."""
+    found = _Arena.buffer
+    if found is None or found.nbytes < nbytes:
+        _Arena.buffer = None  # give the old one back first: the two must not add up
+        del found
+        found = _Arena.buffer = memory.allocate(max(nbytes, 1 << 16))
+    return found
+
+
+def _filled(data: bytes) -> Buffer:
+    """A buffer that holds these bytes."""
+    buffer = memory.allocate(len(data))
+    memory.as_numpy(buffer, np.dtype(np.uint8), (len(data),))[...] = np.frombuffer(data, np.uint8)
+    return buffer
+
+
+class NativePlan:
+    """The dispatcher's table for one program with given input forms and donations."""
+
+    def __init__(self, program: Program, forms: Sequence[Any], donate: tuple[int, ...], fused: bool,
+                 updates: dict[int, int] | None = None) -> None:
+        n_leaves = len(forms)
+        self.n_leaves = n_leaves
+        self.pool = pool(kernels.runtime_library())
+        strides = {v: (f.strides, f.offset) for v, f in zip(program.inputs, forms, strict=False)
+                   if isinstance(f, Layout)}
+        self.lowered: Lowered = lower(program, strides, host(), self.pool.threads, fused)
+        self.placement: Placement = plan_memory(self.lowered, n_leaves, donate, updates)
+        self.forms = {k: f for k, f in enumerate(forms) if isinstance(f, Layout)}
+        self.scalar_types = [v.type for v in program.inputs[n_leaves:]]
+        if fused:
+            service.compile_many([s.spec for s in self.lowered.steps if isinstance(s, Call)])
+        self._build()
+
+    # --- building
+    def _build(self) -> None:
+        place, lowered = self.placement.place, self.lowered
+        scalar_number = {v: k for k, v in enumerate(lowered.program.inputs[self.n_leaves:])}
+        steps, args = array.array("q"), array.array("q")
+        self.dynamic: list[tuple] = [()]  # dynamic offsets: entry 0 is always zero
+        self.host: dict[int, HostStep] = {}
+        self.calls: list[Call] = []
+        self.call_at: dict[int, Call] = {}
+        labels: dict[Label, int] = {}
+        jumps: list[tuple[int, Label]] = []
+
+        def argument(value: Any, offset: int = 0, dynamic: int = 0) -> int:
+            """Number of a new argument."""
+            slot, start = place[value]
+            args.extend((slot, start + offset, dynamic))
+            return len(args) // native.ARG_WORDS - 1
+
+        def word(value: Any) -> int:
+            """Number of an argument at a scalar that the dispatcher itself reads."""
+            slot, _ = place[value]
+            form = self.forms.get(slot - LEAVES)
+            return argument(value, form.offset * value.type.dtype.itemsize if form is not None else 0)
+
+        def marker(step: Marker) -> None:
+            if isinstance(step, Label):
+                labels[step] = len(rows)
+            elif isinstance(step, Jump):
+                jumps.append((len(rows), step.target))
+                if step.unless is None:
+                    rows.append([native.JUMP, 0, 0, 0, 0, 0, 0, 0])
+                else:
+                    rows.append([native.JUMP_UNLESS, 0, word(step.unless), 0, 0, 0, 0, 0])
+            elif isinstance(step, Assign):
+                rows.append([native.STORE, step.number, word(step.value), 0, 0, 0, 0, 0])
+            elif isinstance(step, Next):
+                jumps.append((len(rows), step.target))
+                rows.append([native.NEXT, 0, word(step.value), step.limit, 0, 0, 0, 0])
+
+        def offset_entry(dynamic: tuple[tuple[Start, int], ...]) -> int:
+            """Number of the dynamic offset of an operand; starts in memory are read in front of the call."""
+            if not dynamic or dynamic in self.dynamic:
+                n = self.dynamic.index(dynamic)
+            else:
+                n = len(self.dynamic)
+                self.dynamic.append(dynamic)
+            if not all(s.value in scalar_number for s, _ in dynamic) and n not in fresh:
+                fresh.add(n)
+                rows.append([native.DYN_SET, 0, n, 0, 0, 0, 0, 0])
+                rows.extend([native.DYN_READ, 0, word(s.value), n, c, s.limit, 0, 0] for s, c in dynamic)
+            return n
+
+        params = array.array("q")
+        rows: list[list[int]] = []
+        most = 1
+        first_donated = None
+        for n, step in enumerate(lowered.steps):
+            if n == self.placement.first_donated:
+                first_donated = len(rows)
+            if n in self.placement.skipped:
+                continue
+            if isinstance(step, HostStep):
+                self.host[len(rows)] = step
+                rows.append([native.HOST, 0, 0, 0, 0, 0, 0, 0])
+                continue
+            if not isinstance(step, Call):
+                marker(step)
+                continue
+            if step.tasks <= 0:
+                continue
+            fresh: set[int] = set()
+            moved = [offset_entry(o.dynamic) for o in step.operands]
+            start = len(args) // native.ARG_WORDS
+            for o, entry in zip(step.operands, moved, strict=True):
+                argument(o.value, o.offset, entry)
+            flag = (native.FLAG_CHECK if step.check else 0) | (native.FLAG_LONG if step.flops > LONG_WORK else 0)
+            rows.append([native.CALL, kernels.address(step.spec), start, len(step.operands), len(params) * 8,
+                         step.tasks, max(1, step.grain), flag])
+            self.calls.append(step)
+            self.call_at[len(rows) - 1] = step
+            params.extend(step.params)
+            most = max(most, len(step.operands))
+        self.stop = len(rows)
+        rows.append([native.STOP, 0, 0, 0, 0, 0, 0, 0])
+        self.first_donated = self.stop if first_donated is None else first_donated
+        for n, label in jumps:
+            rows[n][native.FUNCTION] = labels[label]
+        self.params = params or array.array("q", [0])
+        base = self.params.buffer_info()[0]
+        for row in rows:
+            if row[native.OP] == native.CALL:
+                row[native.PARAMS] += base
+            steps.extend(row)
+        self.steps, self.args = steps, args or array.array("q", [0, 0, 0])
+        self.argv = array.array("q", bytes(8 * most))
+        self.dyn = array.array("q", bytes(8 * len(self.dynamic)))
+        #: dynamic offsets that follow from scalars: (entry, ((scalar number, limit, bytes per unit), ...))
+        self.moves = [(n, tuple((scalar_number[s.value], s.limit, c) for s, c in terms)) for n, terms in
+                      enumerate(self.dynamic) if terms and all(s.value in scalar_number for s, _ in terms)]
+        self.status = array.array("q", [0])
+        n_slots = LEAVES + self.n_leaves + len(self.placement.owners) + len(self.placement.constants)
+        self.bases = array.array("q", bytes(8 * n_slots))
+        self.scalar_format = struct.Struct("<" + "".join(_STRUCT[t.dtype.ir] for t in self.scalar_types))
+        self.scalars = array.array("q", bytes(8 * max(1, len(self.scalar_types))))
+        self.constants = {slot: _filled(lowered.constants[v]) for slot, v in self.placement.constants}
+        self.bases[STATUS] = self.status.buffer_info()[0]
+        self.bases[SCALARS] = self.scalars.buffer_info()[0]
+
+        def at(a: array.array) -> int:
+            return a.buffer_info()[0]
+
+        self.context = array.array("q", [
+            at(self.steps), at(self.args), at(self.bases), at(self.dyn), at(self.argv), self.pool.address,
+            self.pool.scratch[0].ptr, at(self.status), SLICE_NS, 0])
+        self.context_address = at(self.context)
+        self.run_native = native.RUN(self.pool.library.address["gemel_run"])
+        self.scalar_results: dict[int, Var] = {}
+        self.results = [self._result(o) for o in lowered.outputs]
+
+    def _result(self, o) -> tuple[int, Any]:
+        """(slot of the buffer, form) of an output."""
+        slot, offset = self.placement.place[o.value]
+        if slot == SCALARS:  # a scalar input is itself a result: it gets a buffer
+            slot = -1 - offset
+            self.scalar_results[slot] = o.value
+        v = next(v for v, out in zip(self.lowered.program.outputs, self.lowered.outputs, strict=True) if out is o)
+        plain = tuple(s if n != 1 else 0 for s, n in zip(row_major(v.shape), v.shape, strict=True))
+        if o.offset == 0 and o.strides == plain:
+            return slot, v.type
+        return slot, layout(v.type, o.strides, o.offset)
+
+    # --- running
+    def run(self, leaves: Sequence[Buffer], scalars: Sequence[Any]) -> list[tuple[Buffer, Any]]:
+        """(buffer, form) of each output. Nothing is written to donated memory unless all checks pass."""
+        placement, bases = self.placement, self.bases
+        with run_lock:
+            if self.pool.pid != os.getpid():
+                self._rebuild_pool()
+            buffers: dict[int, Buffer] = {LEAVES + k: b for k, b in enumerate(leaves)}
+            buffers.update(self.constants)
+            for slot, size in placement.owners:
+                buffers[slot] = memory.allocate(size)
+            space = arena(placement.arena)
+            bases[ARENA] = space.ptr
+            for slot, b in buffers.items():
+                bases[slot] = b.ptr
+            if scalars:
+                self.scalar_format.pack_into(self.scalars, 0, *scalars)
+                for i, terms in self.moves:
+                    self.dyn[i] = sum([min(max(scalars[s], 0), limit) * c for s, limit, c in terms])
+            self.status[0] = 0
+            if profiled is not None or flags.NAN:
+                self._walk_singly(buffers)
+            else:
+                self._walk(buffers)
+            Counters.calls += len(self.calls)
+            if self.scalar_results:
+                self._copy_scalars(buffers)
+        return [(buffers[slot], form) for slot, form in self.results]
+
+    def _copy_scalars(self, buffers: dict[int, Buffer]) -> None:
+        for slot, v in self.scalar_results.items():
+            buffer = buffers[slot] = memory.allocate(v.type.nbytes)
+            memory.as_numpy(buffer, v.type.dtype.numpy, ())[...] = self._array(v, buffers)
+
+    def _walk(self, buffers: dict[int, Buffer]) -> None:
+        run, context, stop = self.run_native, self.context_address, self.stop
+        interrupted: KeyboardInterrupt | None = None
+        at = 0
+        pc_word = native.CONTEXT.index("pc")
+        self.context[pc_word] = 0
+        while True:
+            try:
+                run(context, at)
+                at = self.context[pc_word]
+                if at == stop:
+                    break
+                if at < 0:
+                    raise self._failed()
+                step = self.host.get(at)
+                if step is not None:
+                    self._run_host(step, buffers)
+                    at += 1
+                    self.context[pc_word] = at
+            except KeyboardInterrupt as signal:
+                at = self.context[pc_word]
+                if at <= self.first_donated and at != stop:
+                    raise
+                interrupted = signal  # donated memory has been written: finish, then raise
+        if interrupted is not None:
+            raise interrupted
+
+    def _walk_singly(self, buffers: dict[int, Buffer]) -> None:
+        """One step at a time, with the clock or a look for NaNs between them."""
+        singles = self._singles()
+        pc_word = native.CONTEXT.index("pc")
+        at = 0
+        while at != self.stop:
+            step, call = self.host.get(at), self.call_at.get(at)
+            if step is not None:
+                self._run_host(step, buffers)
+                at += 1
+                continue
+            if call is None:
+                at = self._control(at)
+                continue
+            start = time.perf_counter()
+            self.run_native(singles, 2 * at)
+            seconds = time.perf_counter() - start
+            at += 1
+            if self._single_context[pc_word] < 0:
+                raise self._failed()
+            if profiled is not None:
+                row = profiled.setdefault(call.spec.name, [0, 0.0, 0, 0])
+                for i, more in enumerate((1, seconds, call.flops, call.nbytes)):
+                    row[i] += more
+            if flags.NAN:
+                self._look_for_nan(call, buffers)
+
+    def _control(self, at: int) -> int:
+        """What the dispatcher does at a row that is no call; the row that comes next."""
+        width = native.STEP_WORDS
+        op, target, argument, n, factor, limit, _, _ = self.steps[at * width:(at + 1) * width]
+        if op == native.DYN_SET:
+            self.dyn[argument] = target
+            return at + 1
+        if op == native.JUMP:
+            return target
+        slot, offset, _ = self.args[argument * native.ARG_WORDS:(argument + 1) * native.ARG_WORDS]
+        if op == native.JUMP_UNLESS:
+            return at + 1 if ctypes.c_uint8.from_address(self.bases[slot] + offset).value else target
+        number = ctypes.c_int64.from_address(self.bases[slot] + offset)
+        if op == native.STORE:
+            number.value = target
+        elif op == native.DYN_READ:
+            self.dyn[n] += min(max(number.value, 0), limit) * factor
+        else:
+            number.value += 1
+            return target if number.value < n else at + 1
+        return at + 1
+
+    def _singles(self) -> int:
+        """A context whose table stops after every step."""
+        width = native.STEP_WORDS
+        stop = array.array("q", [native.STOP] + [0] * (width - 1))
+        table = array.array("q")
+        for at in range(self.stop):
+            table.extend(self.steps[at * width:(at + 1) * width])
+            table.extend(stop)
+        self._single_steps = table
+        self._single_context = array.array("q", self.context)
+        self._single_context[0] = table.buffer_info()[0]
+        return self._single_context.buffer_info()[0]
+
+    def _look_for_nan(self, call: Call, buffers: dict[int, Buffer]) -> None:
+        """Raise if the call wrote a NaN although nothing that it read has one."""
+        def has_nan(i: int) -> bool:
+            v = call.operands[i].value
+            if not isinstance(v, Var) or call.operands[i].dynamic or not v.type.dtype.is_floating_point:
+                return False
+            return bool(np.isnan(self._array(v, buffers).astype(np.float64)).any())
+
+        if any(has_nan(i) for i in call.writes) and not any(
+                has_nan(i) for i in range(len(call.operands)) if i not in call.writes):
+            origin = call.origin[0] if call.origin else None
+            where = f" recorded at {origin.site}" if origin is not None and origin.site else ""
+            raise FloatingPointError(f"the first NaN is made by {origin!r}{where}, from operands without NaN")
+
+    def _failed(self) -> BaseException:
+        from .plans import failed_check
+        return failed_check(self.lowered.checks[self.status[0] - 1])
+
+    def _run_host(self, step: HostStep, buffers: dict[int, Buffer]) -> None:
+        Counters.host_steps += 1
+        try:
+            results = evaluate(step.equation.op, [self._array(v, buffers) for v in step.reads])
+        except Exception as error:  # what depends on this operation fails with it, and nothing else
+            error.failed = step.equation.op  # type: ignore[attr-defined]
+            raise
+        for v, r in zip(step.equation.outputs, results, strict=True):
+            if v in self.placement.place:
+                self._array(v, buffers)[...] = r
+
+    def _array(self, v: Var, buffers: dict[int, Buffer]) -> np.ndarray:
+        """A value of the plan as NumPy sees it."""
+        slot, offset = self.placement.place[v]
+        dtype = v.type.dtype.numpy
+        if slot == SCALARS:
+            return np.frombuffer(self.scalars, np.uint8)[offset:offset + dtype.itemsize].view(dtype).reshape(())
+        buffer = arena(0) if slot == ARENA else buffers[slot]
+        form = self.forms.get(slot - LEAVES)
+        if form is not None:
+            return memory.as_numpy(buffer, dtype, v.type.shape, form.strides, form.offset)
+        return memory.as_numpy(buffer, dtype, v.type.shape, None, offset // dtype.itemsize if dtype.itemsize else 0)
+
+    def _rebuild_pool(self) -> None:
+        """After a fork the workers do not exist here: use the child's pool."""
+        self.pool = pool(kernels.runtime_library())
+        self.context[native.CONTEXT.index("pool")] = self.pool.address
+        self.context[native.CONTEXT.index("scratch")] = self.pool.scratch[0].ptr
+

@@ -1,0 +1,278 @@
+"""Pooling layers."""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .. import functional as F
+from .module import Module
+from .sizes import per_axis
+
+__all__ = ["AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "AdaptiveMaxPool1d", "AdaptiveMaxPool2d",
+           "AdaptiveMaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d", "LPPool1d", "LPPool2d", "LPPool3d", "MaxPool1d",
+           "MaxPool2d", "MaxPool3d", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d"]
+
+_Size = int | Sequence[int]
+
+
+class _MaxPool(Module):
+    _function: Callable[..., Any]
+
+    def __init__(self, kernel_size: _Size, stride: _Size | None = None, padding: _Size = 0, dilation: _Size = 1,
+                 return_indices: bool = False, ceil_mode: bool = False) -> None:
+        super().__init__()
+        self.kernel_size = kernel_size
+        self.stride = kernel_size if stride is None else stride
+        self.padding = padding
+        self.dilation = dilation
+        self.return_indices = return_indices
+        self.ceil_mode = ceil_mode
+
+    def forward(self, input: Any) -> Any:
+        """The largest element of each window (with ``return_indices``: and its index in the plane)."""
+        return type(self)._function(input, self.kernel_size, self.stride, self.padding, self.dilation,
+                                    ceil_mode=self.ceil_mode, return_indices=self.return_indices)
+
+    def extra_repr(self) -> str:
+        return (f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
+                f"dilation={self.dilation}, ceil_mode={self.ceil_mode}")
+
+
+class MaxPool1d(_MaxPool):
+    """The largest element of each window of (N, C, L). torch: ``torch.nn.MaxPool1d``"""
+
+    _function = staticmethod(F.max_pool1d)
+
+
+class MaxPool2d(_MaxPool):
+    """The largest element of each window of (N, C, H, W) or (C, H, W).
+
+    Args:
+        kernel_size: of the window. stride: between windows (default: ``kernel_size``). padding: minus infinity on
+            both sides. dilation: step inside the window. return_indices: also give the places of the elements.
+        ceil_mode: round the output's size up.
+
+    torch: ``torch.nn.MaxPool2d``
+    """
+
+    _function = staticmethod(F.max_pool2d)
+
+
+class MaxPool3d(_MaxPool):
+    """The largest element of each window of (N, C, D, H, W). torch: ``torch.nn.MaxPool3d``"""
+
+    _function = staticmethod(F.max_pool3d)
+
+
+class _MaxUnpool(Module):
+    _n: int
+    _function: Callable[..., Any]
+
+    def __init__(self, kernel_size: _Size, stride: _Size | None = None, padding: _Size = 0) -> None:
+        super().__init__()
+        self.kernel_size = per_axis(kernel_size, self._n)
+        self.stride = per_axis(kernel_size if stride is None else stride, self._n)
+        self.padding = per_axis(padding, self._n)
+
+    def forward(self, input: Any, indices: Any, output_size: Sequence[int] | None = None) -> Any:
+        """``input`` put at ``indices`` of zeros; ``output_size`` chooses where the sizes leave a choice."""
+        return type(self)._function(input, indices, self.kernel_size, self.stride, self.padding, output_size)
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class MaxUnpool1d(_MaxUnpool):
+    """The partial inverse of :class:`MaxPool1d`: all but the largest elements are zero.
+
+    torch: ``torch.nn.MaxUnpool1d``
+    """
+
+    _n = 1
+    _function = staticmethod(F.max_unpool1d)
+
+
+class MaxUnpool2d(_MaxUnpool):
+    """The partial inverse of :class:`MaxPool2d`. torch: ``torch.nn.MaxUnpool2d``"""
+
+    _n = 2
+    _function = staticmethod(F.max_unpool2d)
+
+
+class MaxUnpool3d(_MaxUnpool):
+    """The partial inverse of :class:`MaxPool3d`. torch: ``torch.nn.MaxUnpool3d``"""
+
+    _n = 3
+    _function = staticmethod(F.max_unpool3d)
+
+
+class AvgPool1d(Module):
+    """The mean of each window of (N, C, L). torch: ``torch.nn.AvgPool1d``"""
+
+    def __init__(self, kernel_size: _Size, stride: _Size | None = None, padding: _Size = 0, ceil_mode: bool = False,
+                 count_include_pad: bool = True) -> None:
+        super().__init__()
+        self.kernel_size = per_axis(kernel_size, 1)
+        self.stride = per_axis(kernel_size if stride is None else stride, 1)
+        self.padding = per_axis(padding, 1)
+        self.ceil_mode = ceil_mode
+        self.count_include_pad = count_include_pad
+
+    def forward(self, input: Any) -> Any:
+        """``F.avg_pool1d``."""
+        return F.avg_pool1d(input, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class _AvgPool(Module):
+    _function: Callable[..., Any]
+
+    def __init__(self, kernel_size: _Size, stride: _Size | None = None, padding: _Size = 0, ceil_mode: bool = False,
+                 count_include_pad: bool = True, divisor_override: int | None = None) -> None:
+        super().__init__()
+        self.kernel_size = kernel_size
+        self.stride = kernel_size if stride is None else stride
+        self.padding = padding
+        self.ceil_mode = ceil_mode
+        self.count_include_pad = count_include_pad
+        self.divisor_override = divisor_override
+
+    def forward(self, input: Any) -> Any:
+        """The mean of each window."""
+        return type(self)._function(input, self.kernel_size, self.stride, self.padding, self.ceil_mode,
+                                    self.count_include_pad, self.divisor_override)
+
+    extra_repr = AvgPool1d.extra_repr
+
+
+class AvgPool2d(_AvgPool):
+    """The mean of each window of (N, C, H, W) or (C, H, W).
+
+    Args:
+        kernel_size: of the window. stride: between windows (default: ``kernel_size``). padding: zeros on both sides.
+        ceil_mode: round the output's size up. count_include_pad: count the padding in the mean.
+        divisor_override: divide by this number.
+
+    torch: ``torch.nn.AvgPool2d``
+    """
+
+    _function = staticmethod(F.avg_pool2d)
+
+
+class AvgPool3d(_AvgPool):
+    """The mean of each window of (N, C, D, H, W). torch: ``torch.nn.AvgPool3d``"""
+
+    _function = staticmethod(F.avg_pool3d)
+
+
+class _LPPool(Module):
+    _function: Callable[..., Any]
+
+    def __init__(self, norm_type: float, kernel_size: _Size, stride: _Size | None = None,
+                 ceil_mode: bool = False) -> None:
+        super().__init__()
+        self.norm_type = norm_type
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.ceil_mode = ceil_mode
+
+    def forward(self, input: Any) -> Any:
+        """(sum of x^p over each window)^(1/p), p = ``norm_type``."""
+        return type(self)._function(input, float(self.norm_type), self.kernel_size, self.stride, self.ceil_mode)
+
+    def extra_repr(self) -> str:
+        return (f"norm_type={self.norm_type}, kernel_size={self.kernel_size}, stride={self.stride}, "
+                f"ceil_mode={self.ceil_mode}")
+
+
+class LPPool1d(_LPPool):
+    """(sum of x^p over each window of (N, C, L))^(1/p). torch: ``torch.nn.LPPool1d``"""
+
+    _function = staticmethod(F.lp_pool1d)
+
+
+class LPPool2d(_LPPool):
+    """(sum of x^p over each window of (N, C, H, W))^(1/p). torch: ``torch.nn.LPPool2d``"""
+
+    _function = staticmethod(F.lp_pool2d)
+
+
+class LPPool3d(_LPPool):
+    """(sum of x^p over each window of (N, C, D, H, W))^(1/p). torch: ``torch.nn.LPPool3d``"""
+
+    _function = staticmethod(F.lp_pool3d)
+
+
+class _AdaptiveMaxPool(Module):
+    _function: Callable[..., Any]
+
+    def __init__(self, output_size: Any, return_indices: bool = False) -> None:
+        super().__init__()
+        self.output_size = output_size
+        self.return_indices = return_indices
+
+    def forward(self, input: Any) -> Any:
+        """The largest element of each window (with ``return_indices``: and its index in the plane)."""
+        return type(self)._function(input, self.output_size, self.return_indices)
+
+    def extra_repr(self) -> str:
+        return f"output_size={self.output_size}"
+
+
+class AdaptiveMaxPool1d(_AdaptiveMaxPool):
+    """Maxima of (N, C, L) over ``output_size`` windows. torch: ``torch.nn.AdaptiveMaxPool1d``"""
+
+    _function = staticmethod(F.adaptive_max_pool1d)
+
+
+class AdaptiveMaxPool2d(_AdaptiveMaxPool):
+    """Maxima of (N, C, H, W) over ``output_size`` windows; None in it keeps an axis.
+
+    torch: ``torch.nn.AdaptiveMaxPool2d``
+    """
+
+    _function = staticmethod(F.adaptive_max_pool2d)
+
+
+class AdaptiveMaxPool3d(_AdaptiveMaxPool):
+    """Maxima of (N, C, D, H, W) over ``output_size`` windows. torch: ``torch.nn.AdaptiveMaxPool3d``"""
+
+    _function = staticmethod(F.adaptive_max_pool3d)
+
+
+class _AdaptiveAvgPool(Module):
+    _function: Callable[..., Any]
+
+    def __init__(self, output_size: Any) -> None:
+        super().__init__()
+        self.output_size = output_size
+
+    def forward(self, input: Any) -> Any:
+        """The mean of each window."""
+        return type(self)._function(input, self.output_size)
+
+    def extra_repr(self) -> str:
+        return f"output_size={self.output_size}"
+
+
+class AdaptiveAvgPool1d(_AdaptiveAvgPool):
+    """Means of (N, C, L) over ``output_size`` windows. torch: ``torch.nn.AdaptiveAvgPool1d``"""
+
+    _function = staticmethod(F.adaptive_avg_pool1d)
+
+
+class AdaptiveAvgPool2d(_AdaptiveAvgPool):
+    """Means of (N, C, H, W) over ``output_size`` windows; None in it keeps an axis.
+
+    torch: ``torch.nn.AdaptiveAvgPool2d``
+    """
+
+    _function = staticmethod(F.adaptive_avg_pool2d)
+
+
+class AdaptiveAvgPool3d(_AdaptiveAvgPool):
+    """Means of (N, C, D, H, W) over ``output_size`` windows. torch: ``torch.nn.AdaptiveAvgPool3d``"""
+
+    _function = staticmethod(F.adaptive_avg_pool3d)

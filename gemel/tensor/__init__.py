@@ -1,0 +1,1 @@
+"""The ``Tensor`` and its operations by topic; the public names are gathered in ``gemel``."""

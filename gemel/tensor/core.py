@@ -1,0 +1,736 @@
+"""The tensor: a storage cell, a view of it, and a place on the tape.
+
+Most tensors are alone: ``_value`` and ``_edge`` are all there is. A tensor that shares its storage, or that has
+been written in place, has an :class:`Alias`: the cell, the lenses from the cell's base to the tensor, and the
+version of the cell that ``_value`` and ``_edge`` were read from. ``apply`` records one operation on tensors, with
+its tape node. Everything else is built on it.
+"""
+from __future__ import annotations
+
+import sys
+import threading
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..engine import composites as _composites  # noqa: F401  (registers the composite operations)
+from ..engine.autodiff import control as _rules  # noqa: F401  (registers derivative rules)
+from ..engine.base import dtypes as dt
+from ..engine.base.errors import DTypeError, UnsupportedError
+from ..engine.device import memory
+from ..engine.ir.builder import Builder
+from ..engine.ir.op import Op
+from ..engine.ir.op import op as intern
+from ..engine.ir.primitives import ROWS
+from ..engine.ir.types import TensorType, tensor_type
+from ..engine.runtime import batched as _batched  # noqa: F401  (records operations under vmap)
+from ..engine.runtime import executor
+from ..engine.runtime.trace import Value, local, ready, record, scalar
+from . import tape
+from .storage import Bits, Cell, Lens, Part, Window, as_written, shortened
+from .tape import Accumulate, Edge, make_node, mode
+
+#: classes whose instances take the fast paths; subclasses add themselves
+TENSOR_CLASSES: set[type] = set()
+
+# how a domain counts the writes of its tensors: on the tape; a view that was made under no_grad; ``detach()``;
+# ``.data``, whose writes the version counter does not see
+SHARED, UNTAPED, DETACHED, DATA = range(4)
+# how a view was made: one by one; as one of several results of a function; under no_grad
+PLAIN, SIBLINGS, NO_GRAD = range(3)
+
+
+class Domain:
+    """Tensors that share a storage *and* a history: a base and its views, without what ``detach()`` made of them.
+
+    Attributes:
+        edge: the base's place on the tape, or None. depth: number of lenses from the cell's base to this base.
+        kind: ``SHARED`` for the first domain of a cell, ``UNTAPED``, ``DETACHED`` or ``DATA``.
+    """
+
+    __slots__ = ("edge", "depth", "kind")
+
+    def __init__(self, edge: Edge | None, depth: int, kind: int) -> None:
+        self.edge, self.depth, self.kind = edge, depth, kind
+
+
+class Alias:
+    """How a tensor shares a storage.
+
+    Attributes:
+        cell: the storage. lenses: from the cell's base to this tensor.
+        seen: version of the cell when the tensor was last read; -1: read again every time.
+        domain: whose history it shares. origin: how the view was made (``PLAIN``, ``SIBLINGS``, ``NO_GRAD``).
+    """
+
+    __slots__ = ("cell", "lenses", "seen", "domain", "origin")
+
+    def __init__(self, cell: Cell, lenses: tuple[Lens, ...], seen: int, domain: Domain, origin: int = 0
+                 ) -> None:
+        self.cell, self.lenses, self.seen, self.domain, self.origin = cell, lenses, seen, domain, origin
+
+    @property
+    def is_base(self) -> bool:
+        """Is this tensor the base of its domain (in torch's sense: not a view)?"""
+        return len(self.lenses) == self.domain.depth
+
+
+class Info:
+    """What few tensors have: a gradient, a name, hooks."""
+
+    __slots__ = ("grad", "retains_grad", "name")
+
+    def __init__(self) -> None:
+        self.grad: Any = None
+        self.retains_grad = False
+        self.name: str | None = None
+
+
+class TensorCore:
+    """State of a tensor and how it is read and written; the public methods are in the mixins of ``Tensor``."""
+
+    __slots__ = ("_value", "_edge", "_alias", "_info", "__dict__", "__weakref__")
+    _value: Value
+    _edge: Edge | None
+    _alias: Alias | None
+    _info: Info | None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        TENSOR_CLASSES.add(cls)
+
+    # --- reading
+    def _read(self) -> Value:
+        """The current value."""
+        alias = self._alias
+        if alias is not None and alias.cell.version != alias.seen:
+            self._refresh()
+        return self._value
+
+    def _refresh(self) -> None:
+        """Read again from the cell, which has been written since (or is memory that others may write)."""
+        alias = self._alias
+        assert alias is not None
+        cell = alias.cell
+        if cell.foreign is not None:
+            cell.value = _snapshot(cell)
+        view = Taped(cell.value, None)
+        domain = alias.domain
+        grad, mode.grad = mode.grad, True  # a view stays on the tape, wherever it happens to be read
+        try:
+            for lens in alias.lenses[:domain.depth]:
+                view = lens.read(TAPE, view)
+            view.edge = domain.edge
+            for lens in alias.lenses[domain.depth:]:
+                view = lens.read(TAPE, view)
+        finally:
+            mode.grad = grad
+        self._value, self._edge = view.value, view.edge
+        view.value.cell, view.value.version = cell.ref, cell.tracked
+        alias.seen = cell.version if cell.foreign is None else -1
+
+    # --- sharing
+    def _shared(self) -> Alias:
+        """The tensor's alias; a tensor that was alone becomes the base of a new cell."""
+        alias = self._alias
+        if alias is None:
+            value = self._value
+            cell = Cell(value.type)
+            cell.tensors.append(weakref.ref(self))
+            alias = self._alias = Alias(cell, (), 0, Domain(self._edge, 0, SHARED))
+            value.cell, value.version = cell.ref, 0
+        return alias
+
+    def _view(self, *lenses: Lens) -> Any:
+        """A view of this tensor through ``lenses``."""
+        value, base_edge = self._read(), self._edge
+        edge: Any = base_edge if mode.grad else None
+        alias = self._alias or self._shared()
+        for lens in lenses:  # the steps of ``lens.read(TAPE, ...)``, written out: views are made all the time
+            the_op = lens.there
+            if the_op is None:
+                part = lens.read(TAPE, Taped(value, edge))
+                value, edge = part.value, part.edge
+                continue
+            operands = [value]
+            if isinstance(lens, Window):
+                operands += [start(n) for n in lens.starts]
+            value = record(the_op, operands)
+            if edge is not None:
+                edge = make_node(the_op, operands, [edge] + [None] * (len(operands) - 1), value)
+        cell = alias.cell
+        value.cell, value.version = cell.ref, cell.tracked
+        out = wrap(value, edge)
+        through = (*alias.lenses, *lenses)
+        domain = alias.domain
+        if base_edge is not None and edge is None:
+            domain = Domain(None, len(through), max(UNTAPED, domain.kind))
+        out._alias = Alias(cell, through, alias.seen, domain, alias.origin if mode.grad else NO_GRAD)
+        cell.join(out)
+        return out
+
+    def _is_view_through(self, base: TensorCore, lenses: tuple[Lens, ...]) -> bool:
+        """Is this tensor the view of ``base`` through these lenses?"""
+        mine, its = self._alias, base._alias
+        return (mine is not None and its is not None and mine.cell is its.cell
+                and len(mine.lenses) == len(its.lenses) + len(lenses)
+                and all(a is b or a.key() == b.key() for a, b in zip(mine.lenses, (*its.lenses, *lenses), strict=True)))
+
+    def _same_storage(self, kind: int) -> Any:
+        """Another tensor on the same storage, with a history of its own (``DETACHED`` or ``DATA``)."""
+        value = self._read()
+        alias = self._shared()
+        out = wrap(value)
+        out._alias = Alias(alias.cell, alias.lenses, alias.seen,
+                           Domain(None, len(alias.lenses), max(kind, alias.domain.kind)))
+        alias.cell.join(out)
+        return out
+
+    def _take_storage(self, other: TensorCore) -> None:
+        """Leave this tensor's storage for that of ``other``; its place on the tape stays."""
+        self._value = other._read()
+        alias = other._shared()
+        self._alias = Alias(alias.cell, alias.lenses, alias.seen, Domain(self._edge, len(alias.lenses), DETACHED))
+        alias.cell.join(self)
+
+    # --- writing
+    def _write(self, new: Any, uniform: bool = False) -> Any:
+        """Make ``new`` (a fresh tensor of the same type) the value of this tensor and of all that share it.
+
+        This is the whole of in-place semantics; the caller has computed ``new`` out of place. With gradients
+        switched off the tensor keeps its place on the tape, as in torch. ``uniform``: all its elements are equal, so
+        that it can also be written where several elements of this tensor stand for one.
+        """
+        check_writable(self, new)
+        value, edge = new._read(), new._edge
+        if value.type is not self._read().type:
+            raise DTypeError(f"a result of type {value.type} can't be written into a tensor of type "
+                             f"{self._value.type}")
+        alias = self._shared()
+        cell = alias.cell
+        edge = edge if mode.grad else None
+        if edge is not None:
+            spare(edge, self._value)
+        _commit(alias, *_write_through(alias, alias.lenses, Taped(value, edge), uniform))
+        self._value = value
+        value.cell, value.version = cell.ref, cell.tracked
+        if mode.grad:
+            self._edge = edge
+        if cell.foreign is None:
+            alias.seen = cell.version
+        return self
+
+    def _write_part(self, lenses: tuple[Lens, ...], part: Any) -> Any:
+        """Write ``part`` (of the view's type) where ``lenses`` look: ``x[i] = v`` makes no view."""
+        check_writable(self, part)
+        self._read()
+        alias = self._shared()
+        if self._edge is not None and mode.grad and all(lens.covers for lens in lenses):
+            part = overwritten(self._view(*lenses), part)
+        new = Taped(part._read(), part._edge if mode.grad else None)
+        _commit(alias, *_write_through(alias, (*alias.lenses, *lenses), new))
+        self._refresh()
+        return self
+
+
+def overwritten(old: TensorCore, new: Any) -> Any:
+    """``new``, to be written over all of ``old``: what requires a gradient goes on requiring it, and gets zero."""
+    old._read()
+    return apply(intern(ROWS["overwrite"]), old, new) if old._edge is not None and mode.grad else new
+
+
+def spare(edge: Any, old: Value) -> None:
+    """Let the node of an in-place operation keep the contents ``old`` that its own write replaces.
+
+    They are immutable, and the write that makes them old is the operation itself (torch saves a clone here).
+    """
+    node = edge.node if edge.__class__ is tape.Select else edge
+    saved = getattr(node, "inputs", None)
+    if saved and any(v is old for v in saved):
+        kept = tape.Packed(lambda: wrap(old), old.type)
+        node.inputs = [kept if v is old else v for v in saved]
+
+
+def _chain(lenses: Sequence[Lens], whole: Taped) -> list[Taped]:
+    """What each of the lenses looks at."""
+    found = [whole]
+    for lens in lenses[:-1]:
+        found.append(lens.read(TAPE, found[-1]))
+    return found
+
+
+def _whole(cell: Cell) -> Taped:
+    """The present value of a storage, off the tape.
+
+    While nothing has been written, the base tensor is the only one that holds it, so that a base that is gone
+    costs no memory. It is then put together again from the views that are left: nobody can see the rest.
+    """
+    if cell.value is not None:
+        return Taped(cell.value, None)
+    alive = cell.alive()
+    for t in alive:
+        if not t._alias.lenses:
+            return Taped(t._value, None)
+    whole = TAPE.zeros(cell.type)
+    for t in alive:
+        whole = _put_back(t, t._alias.lenses, whole, None)
+    return whole
+
+
+def _put_back(t: TensorCore, lenses: Sequence[Lens], whole: Taped, edge: Edge | None) -> Taped:
+    """``whole`` with the part that ``t`` shows taken from it."""
+    part = Taped(t._value, edge)
+    for lens, outer in zip(reversed(lenses), reversed(_chain(lenses, whole)), strict=True):
+        part = lens.restore(TAPE, outer, part)
+    return part
+
+
+def _domain_base(alias: Alias, whole: Taped) -> Taped:
+    """The base of the alias's domain with its place on the tape, given the whole storage."""
+    cell, domain = alias.cell, alias.domain
+    for lens in alias.lenses[:domain.depth]:
+        whole = lens.read(TAPE, whole)
+    base = Taped(whole.value, domain.edge)
+    if cell.value is None and domain.edge is not None and mode.grad:
+        members = [t for t in cell.alive() if t._alias.domain is domain]
+        if not any(t._alias.is_base for t in members):  # its history now starts at the views that are left
+            base.edge = None
+            for t in members:
+                base = _put_back(t, t._alias.lenses[domain.depth:], base, t._edge)
+    return base
+
+
+def _shown(lenses: Sequence[Lens], whole: TensorType) -> TensorType:
+    """Type of the view of ``whole``."""
+    shape, dtype = whole.shape, whole.dtype
+    for lens in lenses:
+        shape = lens.result(shape)
+        if isinstance(lens, (Bits, Part)):
+            dtype = lens.shows(dtype)
+    return tensor_type(dtype, shape)
+
+
+def _write_through(alias: Alias, lenses: tuple[Lens, ...], part: Taped, uniform: bool = False
+                   ) -> tuple[Taped, Edge | None]:
+    """The whole storage after ``part`` is written to a view of it, and where the domain's base then stands.
+
+    The lenses are gone through backwards, innermost first; those outside of the domain off the tape.
+    """
+    depth = alias.domain.depth
+    outer, inner = lenses[:depth], lenses[depth:]
+    shape = alias.cell.type.shape
+    for lens in outer:
+        shape = lens.result(shape)
+    if not all(lens.injective for lens in lenses):
+        stored, dtype = alias.cell.type, part.type.dtype
+        if not all(lens.injective for lens in outer):
+            if part.edge is not None or alias.domain.edge is not None:
+                raise UnsupportedError("a write with gradients into a detached view that repeats elements is not "
+                                       "implemented; clone() it first")
+            return _written(as_written(lenses, stored, dtype, uniform), _whole(alias.cell), part), None
+        base = _shown(outer, stored)
+        inner = as_written(inner, base, dtype, uniform)
+    inner = shortened(inner, shape)
+    whole = None if all(lens.covers for lens in (*outer, *inner)) else _whole(alias.cell)
+    part = _written(inner, None if whole is None else _domain_base(alias, whole), part)
+    edge, part.edge = part.edge, None
+    return _written(outer, whole, Taped(part.value, None)), edge
+
+
+def _written(lenses: Sequence[Lens], whole: Taped | None, part: Taped) -> Taped:
+    """``whole`` with ``part`` written through ``lenses``."""
+    wholes: Sequence[Any] = _chain(lenses, whole) if whole is not None else [None] * len(lenses)
+    for lens, outer in zip(reversed(lenses), reversed(wholes[:len(lenses)]), strict=True):
+        part = lens.write(TAPE, outer, part)
+    return part
+
+
+def _commit(alias: Alias, whole: Taped, edge: Edge | None) -> None:
+    """Make ``whole`` the value of the storage; who shares it drops the value that it held."""
+    cell = alias.cell
+    if cell.foreign is not None and not cell.foreign.contents().flags.writeable:
+        raise RuntimeError("cannot write to a tensor whose memory is read-only; clone it first")
+    if mode.grad:
+        alias.domain.edge = edge
+    rebind(cell, whole.value, alias.domain.kind != DATA)
+    if cell.foreign is not None:
+        _write_out(cell)
+
+
+def counted(cell: Cell) -> None:
+    """Count a write that changes nothing: a view that becomes another one in place, as ``squeeze_``."""
+    if cell.foreign is None:
+        rebind(cell, _whole(cell).value)
+    else:
+        cell.version += 1
+        cell.tracked += 1
+
+
+def base_of(cell: Cell) -> Any:
+    """A tensor that is the whole storage."""
+    bases = [t for t in cell.alive() if not t._alias.lenses]
+    return min(bases, key=lambda t: t._alias.domain.kind) if bases else wrap(_whole(cell).value)
+
+
+def whole_storage(alias: Alias) -> Any:
+    """A tensor that is the whole storage: in the same domain, or, where that is a part, in a new one off the tape."""
+    cell, domain = alias.cell, alias.domain
+    for t in cell.alive():
+        if not t._alias.lenses and t._alias.domain is domain:
+            return t
+    whole = _whole(cell)
+    if domain.depth:
+        domain = Domain(None, 0, max(DETACHED, domain.kind))
+    else:
+        whole = _domain_base(alias, whole)
+        domain.edge = whole.edge
+    out = wrap(whole.value, whole.edge)
+    whole.value.cell, whole.value.version = cell.ref, cell.tracked
+    out._alias = Alias(cell, (), cell.version if cell.foreign is None else -1, domain)
+    cell.join(out)
+    return out
+
+
+def rebind(cell: Cell, value: Value, tracked: bool = True) -> None:
+    """Make ``value`` the contents of a storage; who shares it drops what it held."""
+    alive = cell.alive()
+    if local.capture is not None:
+        held = cell.value or next((t._value for t in alive if not t._alias.lenses), None)
+        local.capture.writes.setdefault(cell, held)
+    cell.version += 1
+    cell.tracked += tracked
+    cell.value = value
+    value.cell, value.version = cell.ref, cell.tracked
+    for t in alive:
+        t._value = forgotten(t._value.type)
+
+
+def replace(t: TensorCore | Cell, value: Value) -> None:
+    """Make ``value`` the contents of a tensor and of all that share its storage, off the tape (``t.data.copy_``)."""
+    if isinstance(t, Cell):
+        rebind(t, value)
+        return
+    alias = t._alias
+    if alias is None:
+        if local.capture is not None:
+            local.capture.writes.setdefault(t, t._value)
+        t._value = value
+    elif alias.lenses or alias.cell.foreign is not None:
+        t._write(wrap(value))
+    else:
+        rebind(alias.cell, value, alias.domain.kind != DATA)
+
+
+def undo_entry(t: TensorCore | Cell) -> tuple[Any, Any]:
+    """What :func:`take_back` needs to give ``t`` back the contents that it has now.
+
+    That is the number of a leaf of the running trace rather than the value: a value that is held is one whose memory
+    cannot be reused.
+    """
+    value = base_of(t)._read() if isinstance(t, Cell) else t._read()
+    return t, value if value.buffer is None else value.index if value.trace is local.trace else None
+
+
+def take_back(undo: list[tuple[Any, Any]]) -> None:
+    """After a failed check, which has stopped the plan before its first write: give every tensor its old value."""
+    leaves = local.trace.leaves
+    for t, old in reversed(undo):
+        if old.__class__ is int and old < 0 and (-1 - old) // 2 < len(leaves):
+            replace(t, leaves[(-1 - old) // 2])
+        elif old.__class__ is Value:
+            replace(t, old)
+
+
+_forgotten: dict[TensorType, Value] = {}
+
+
+def forgotten(t: TensorType) -> Value:
+    """What a tensor holds between a write to its storage and its next read: a type without a value."""
+    found = _forgotten.get(t)
+    if found is None:
+        found = _forgotten[t] = scalar(None, t.dtype)
+        found.type = t
+    return found
+
+
+def check_writable(t: TensorCore, new: TensorCore | None = None) -> None:
+    """Raise torch's errors for in-place writes (of ``new``) that autograd cannot represent."""
+    if not mode.grad:
+        return
+    if isinstance(t._edge, Accumulate):
+        raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+    alias = t._alias
+    if alias is None:
+        return
+    kind = alias.domain.kind
+    if alias.origin != PLAIN and (t._edge is not None or new is not None and new._edge is not None):
+        raise RuntimeError(_FORBIDDEN[alias.origin])
+    if kind == UNTAPED:
+        raise RuntimeError(_FORBIDDEN[NO_GRAD])
+    if not alias.is_base and isinstance(alias.domain.edge, Accumulate):
+        raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
+
+
+_FORBIDDEN = {
+    SIBLINGS: "Output of a function that returns multiple views is being modified inplace. Such functions do not "
+              "allow the output views to be modified inplace. You should replace the inplace operation by an "
+              "out-of-place one.",
+    NO_GRAD: "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that "
+             "this use case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving "
+             "both the view and the inplace either both inside the no_grad block (if you don't want the inplace "
+             "to be tracked) or both outside (if you want the inplace to be tracked).",
+}
+
+_new = object.__new__
+#: the public ``Tensor`` class; it is defined above this module and put in by ``tensor.tensor``
+public: list[type] = []
+
+
+def wrap(value: Value, edge: Edge | None = None) -> Any:
+    """A tensor that holds ``value`` and stands at ``edge`` of the tape."""
+    out = _new(public[0])
+    out._value, out._edge, out._alias, out._info = value, edge, None, None
+    return out
+
+
+class _Zero(threading.local):
+    """Each thread's scalar input 0: one input of a trace, however often it is used."""
+
+    def __init__(self) -> None:
+        self.value = scalar(0, dt.int64)
+
+
+_zero = _Zero()
+
+
+def start(n: int) -> Value:
+    """Where a window starts, as a runtime input."""
+    return scalar(n, dt.int64) if n else _zero.value
+
+
+# --- recording -----------------------------------------------------------------------------------
+
+def apply(the_op: Op, *tensors: Any) -> Any:
+    """Record one operation on tensors; a tensor, or a tuple of tensors when it has several results."""
+    operands = []
+    needed = False
+    for t in tensors:
+        alias = t._alias
+        if alias is not None and alias.cell.version != alias.seen:
+            t._refresh()
+        operands.append(t._value)
+        if t._edge is not None:
+            needed = True
+    out = record(the_op, operands)
+    if not needed or not mode.grad:
+        return wrap(out) if out.__class__ is not tuple else tuple([wrap(v) for v in out])
+    node = make_node(the_op, operands, [t._edge for t in tensors], out)
+    if out.__class__ is not tuple:
+        return wrap(out, node if out.type.dtype.kind in "fc" else None)  # type: ignore[arg-type]
+    return tuple([wrap(v, e if v.type.dtype.kind in "fc" else None)
+                  for v, e in zip(out, node, strict=True)])  # type: ignore[arg-type]
+
+
+def apply_named(name: str, *tensors: Any, attrs: tuple = ()) -> Any:
+    """``apply`` by the name of a primitive or composite and its attribute values."""
+    return apply(intern(ROWS[name], *attrs), *tensors)
+
+
+class Taped:
+    """A value with its place on the tape: what derivative rules see when they are themselves recorded."""
+
+    __slots__ = ("value", "edge")
+
+    def __init__(self, value: Value, edge: Edge | None) -> None:
+        self.value, self.edge = value, edge
+
+    @property
+    def type(self):
+        return self.value.type
+
+
+class TapeBuilder(Builder):
+    """Records operations together with their tape nodes; its values are :class:`Taped`."""
+
+    def emit(self, the_op: Op, *operands: Taped) -> Any:
+        values = [x.value for x in operands]
+        out = record(the_op, values)
+        if mode.grad and any(x.edge is not None for x in operands):
+            node = make_node(the_op, values, [x.edge for x in operands], out)
+        else:
+            node = None if out.__class__ is not tuple else [None] * len(out)
+        if out.__class__ is not tuple:
+            return Taped(out, node if out.type.dtype.kind in "fc" else None)  # type: ignore[arg-type]
+        return tuple([Taped(v, e) for v, e in zip(out, node, strict=True)])  # type: ignore[arg-type]
+
+    def start(self, n: int) -> Taped:
+        return Taped(start(n), None)
+
+
+TAPE = TapeBuilder()
+
+
+class TapedSpace:
+    """Gradients that are themselves on the tape (``create_graph=True``)."""
+
+    builder: Any = TAPE
+    taped = True
+
+    @staticmethod
+    def wrap(v: Value, edge: Edge | None) -> Taped:
+        return Taped(v, edge)
+
+    @staticmethod
+    def tensor(g: Taped) -> Any:
+        return wrap(g.value, g.edge)
+
+    @staticmethod
+    def from_tensor(t: Any) -> Taped:
+        return Taped(t._read(), t._edge)
+
+
+def set_grad(leaf: TensorCore, grad: Any) -> None:
+    """``leaf.grad = grad`` without torch's checks."""
+    if local.capture is not None:
+        local.capture.grads[leaf] = None
+    if leaf._info is None:
+        if grad is None:
+            return
+        leaf._info = Info()
+    leaf._info.grad = grad
+
+
+def _accumulate(leaf: TensorCore, new: Any) -> None:
+    """``leaf.grad += new``; in place where neither is on the tape, so that holders of ``.grad`` see the sum."""
+    info = leaf._info
+    if info is None:
+        info = leaf._info = Info()
+    old = info.grad
+    if old is None:
+        set_grad(leaf, new)
+        return
+    total = apply(intern(ROWS["add"]), old, new)
+    set_grad(leaf, old._write(total) if old._edge is None and total._edge is None else total)
+
+
+tape.make_tensor = wrap
+tape.set_grad = _accumulate
+
+
+# --- memory that others see ------------------------------------------------------------------------
+
+def from_buffer(buffer: memory.Buffer, dtype: dt.DType, shape: Sequence[int]) -> Any:
+    """A tensor over a row-major buffer of its own."""
+    return wrap(ready(tensor_type(dtype, tuple(shape)), buffer))
+
+
+def from_array(array: np.ndarray) -> Value:
+    """A value with a copy of ``array`` (any strides)."""
+    dtype = dt.from_numpy(array.dtype)
+    buffer = memory.allocate(array.size * dtype.itemsize)
+    memory.as_numpy(buffer, dtype.numpy, array.shape)[...] = array
+    return ready(tensor_type(dtype, array.shape), buffer)
+
+
+class ForeignArray:
+    """Memory of a NumPy array that a tensor shares (``from_numpy``): others may write it at any time."""
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+
+    def contents(self) -> np.ndarray:
+        """The whole storage as it is now."""
+        return self.array
+
+    def reclaimed(self) -> Value | None:
+        """The storage as a value, once nobody else can see it: nothing but this object holds the array."""
+        array, known = self.array, 4  # the slot, two local names, the argument
+        if not array.flags.c_contiguous:
+            return None
+        owner = array
+        while sys.getrefcount(owner) == known:
+            if owner.base is None:
+                t = tensor_type(dt.from_numpy(array.dtype), array.shape)
+                return ready(t, memory.foreign(array.ctypes.data, array.nbytes, array))
+            if not isinstance(owner.base, np.ndarray):
+                return None
+            owner, known = owner.base, 3  # the view's reference, the local name, the argument
+        return None
+
+
+class ExportedMemory:
+    """A tensor's own memory while NumPy arrays made from it (``numpy()``) are alive."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Value) -> None:
+        self.value = value
+
+    def contents(self) -> np.ndarray:
+        """The whole storage as it is now."""
+        return executor.to_array(self.value.buffer, self.value.type, self.value.form)
+
+    def reclaimed(self) -> Value | None:
+        """The storage as a value, once the last array is gone."""
+        value = self.value
+        return ready(value.type, value.buffer, value.form) if not value.buffer.exports else None
+
+
+def share_array(array: np.ndarray) -> Any:
+    """A tensor that shares the memory of ``array``: each sees the other's writes."""
+    out = wrap(from_array(array))
+    alias = out._shared()
+    alias.cell.foreign, alias.cell.value, alias.seen = ForeignArray(array), out._value, -1
+    return out
+
+
+def export(t: TensorCore, reason: str) -> ForeignArray | ExportedMemory:
+    """Let others see the storage of ``t``; the cell's foreign memory.
+
+    The storage keeps its memory where only this tensor holds it. Where anything else does (the tape, pending
+    operations, other tensors after the planner shared memory between them), it gets memory of its own, so that a
+    write from outside changes nothing that was computed before.
+    """
+    t._read()
+    alias = t._alias
+    if alias is not None and alias.cell.foreign is not None:
+        return alias.cell.foreign
+    cell = t._shared().cell
+    whole = _whole(cell).value
+    array = executor.observe(whole, reason)
+    buffer = whole.buffer
+    # `whole` is known to the tensor or the cell, and here; the buffer to the value, the array, and here
+    known = 2 + (cell.value is whole) + (t._value is whole)
+    if (whole.form is not whole.type or buffer.__class__ is not memory.Buffer or buffer.foreign
+            or sys.getrefcount(whole) > known or sys.getrefcount(buffer) > 4):
+        whole = from_array(array)
+    cell.value, cell.foreign = whole, ExportedMemory(whole)
+    whole.cell, whole.version = cell.ref, cell.tracked
+    cell.version += 1
+    for other in cell.alive():
+        other._value = forgotten(other._value.type)
+    return cell.foreign
+
+
+def _snapshot(cell: Cell) -> Value:
+    """The present contents of memory that others see, as a value that no later write can change."""
+    foreign = cell.foreign
+    value = foreign.reclaimed()
+    if value is None:
+        value = from_array(foreign.contents())
+    else:
+        cell.foreign = None
+    value.cell, value.version = cell.ref, cell.tracked
+    return value
+
+
+def _write_out(cell: Cell) -> None:
+    """Carry an in-place write to memory that others see, at once."""
+    if cell.foreign.reclaimed() is not None:
+        cell.foreign = None
+    else:
+        cell.foreign.contents()[...] = executor.observe(cell.value, "an in-place write to memory shared with NumPy")

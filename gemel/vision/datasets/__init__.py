@@ -1,0 +1,4 @@
+"""Image data sets."""
+from .mnist import MNIST
+
+__all__ = ["MNIST"]

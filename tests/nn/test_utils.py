@@ -1,0 +1,143 @@
+"""nn.utils and nn.init against torch."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import gemel
+from gemel import debug, nn
+from tests.nn.compare import close, ours, randn
+
+
+def pairs():
+    found = []
+    for i, shape in enumerate([(3, 4), (5,), (1, 2, 2)]):
+        p, q = randn(*shape, seed=i).float(), randn(*shape, seed=i + 9).float()
+        p.requires_grad_()
+        p.grad = q * 3
+        mine = ours(p).requires_grad_()
+        mine.grad = ours(p.grad)
+        found.append((p, mine))
+    a, b = torch.zeros(2, requires_grad=True), gemel.zeros(2, requires_grad=True)
+    return [*found, (a, b)]
+
+
+@pytest.mark.parametrize("order", [2.0, 1, 3.0, float("inf")])
+@pytest.mark.parametrize("limit", [0.5, 1e3])
+def test_clip_grad_norm(order, limit):
+    both = pairs()
+    theirs, mine = zip(*both, strict=True)
+    want = torch.nn.utils.clip_grad_norm_(theirs, limit, order)
+    close(nn.utils.clip_grad_norm_(mine, limit, order), want, 1e-5, "norm")
+    for p, q in both:
+        if p.grad is None:
+            assert q.grad is None
+        else:
+            close(q.grad, p.grad, 1e-5, "gradient")
+
+
+def test_clip_grad_norm_waits_for_nothing():
+    w = gemel.ones(4, requires_grad=True)
+    with debug.counting() as seen:
+        (w * 3).sum().backward()
+        nn.utils.clip_grad_norm_(w, 1.0)
+    assert seen["syncs"] == 0
+    w.grad = gemel.full((4,), float("nan"))
+    with pytest.raises(RuntimeError, match="non-finite"):
+        nn.utils.clip_grad_norm_(w, 1.0, error_if_nonfinite=True)
+    assert nn.utils.clip_grad_norm_([], 1.0).item() == 0
+    with pytest.warns(UserWarning, match="empty generator"):
+        nn.utils.clip_grad_norm_((p for p in []), 1.0)
+
+
+def test_clip_grad_value():
+    both = pairs()
+    theirs, mine = zip(*both, strict=True)
+    torch.nn.utils.clip_grad_value_(theirs, 0.7)
+    nn.utils.clip_grad_value_(mine, 0.7)
+    for p, q in both[:3]:
+        close(q.grad, p.grad, 1e-6, "gradient")
+
+
+def test_parameters_as_a_vector():
+    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))
+    vector = nn.utils.parameters_to_vector(model.parameters())
+    assert list(vector.shape) == [11] and vector.requires_grad
+    nn.utils.vector_to_parameters(gemel.arange(11.0), model.parameters())
+    assert model[0].weight.tolist() == [[0, 1, 2], [3, 4, 5]] and model[1].bias.tolist() == [10]
+    assert isinstance(model[0].weight, nn.Parameter) and model[0].weight.requires_grad
+    with pytest.raises(TypeError, match="expected torch.Tensor"):
+        nn.utils.vector_to_parameters([1.0], model.parameters())
+
+
+# --- initialisers ----------------------------------------------------------------------------------
+
+SHAPE = (40, 30, 3)
+
+
+@pytest.mark.parametrize(("name", "args"), [
+    ("uniform_", (-2.0, 1.0)), ("normal_", (1.0, 2.0)), ("trunc_normal_", ()), ("trunc_normal_", (0.5, 0.7, -0.2, 1.0)),
+    ("trunc_normal_", (0.0, 1.0, 2.0, 3.0)), ("xavier_uniform_", (1.5,)), ("xavier_normal_", ()),
+    ("kaiming_uniform_", (0.3, "fan_out")), ("kaiming_normal_", (0, "fan_in", "relu")),
+    ("kaiming_normal_", (0.2, "FAN_OUT", "leaky_relu"))], ids=str)
+def test_distributions(name, args):
+    gemel.manual_seed(3)
+    torch.manual_seed(3)
+    a = getattr(nn.init, name)(gemel.empty(SHAPE), *args).numpy()
+    b = getattr(torch.nn.init, name)(torch.empty(SHAPE), *args).numpy()
+    assert np.quantile(a, [0.1, 0.3, 0.5, 0.7, 0.9]) == pytest.approx(
+        np.quantile(b, [0.1, 0.3, 0.5, 0.7, 0.9]), abs=0.08 * float(b.std()))
+    if "uniform" in name or "trunc" in name:
+        assert a.min() == pytest.approx(b.min(), abs=0.05 * float(b.std()))
+        assert a.max() == pytest.approx(b.max(), abs=0.05 * float(b.std()))
+
+
+@pytest.mark.parametrize(("name", "shape", "args"), [
+    ("constant_", (2, 3), (0.3,)), ("ones_", (3,), ()), ("zeros_", (3,), ()), ("eye_", (3, 4), ()),
+    ("dirac_", (4, 2, 3), ()), ("dirac_", (4, 2, 3, 2), (2,)), ("dirac_", (4, 2, 1, 2, 3), ())], ids=str)
+def test_fixed_values(name, shape, args):
+    close(getattr(nn.init, name)(gemel.ones(shape), *args), getattr(torch.nn.init, name)(torch.ones(shape), *args), 0,
+          name)
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (3, 5), (4, 2, 3), (4, 4)])
+def test_orthogonal(shape):
+    w = nn.init.orthogonal_(gemel.empty(shape, dtype=gemel.float64), gain=2.0).numpy().reshape(shape[0], -1)
+    small = w @ w.T if w.shape[0] <= w.shape[1] else w.T @ w
+    np.testing.assert_allclose(small, 4 * np.eye(len(small)), atol=1e-10)
+
+
+def test_sparse():
+    w = nn.init.sparse_(gemel.empty(10, 6), 0.25, 0.1).numpy()
+    assert ((w == 0).sum(0) == 3).all() and 0.03 < w[w != 0].std() < 0.2
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda i, x: i.eye_(x(3)), "2 dimensions"), (lambda i, x: i.sparse_(x(3), 0.1), "2 dimensions"),
+    (lambda i, x: i.dirac_(x(3, 3)), "3, 4, or 5"), (lambda i, x: i.dirac_(x(3, 3, 3), 2), "divisible by groups"),
+    (lambda i, x: i.orthogonal_(x(3)), "2 or more"), (lambda i, x: i.xavier_normal_(x(3)), "fewer than 2"),
+    (lambda i, x: i.kaiming_normal_(x(3, 3), 0, "fan"), "not supported"),
+    (lambda i, x: i.kaiming_normal_(x(3, 3), 0, "fan_in", "gelu"), "Unsupported nonlinearity gelu"),
+    (lambda i, x: i.calculate_gain("leaky_relu", "1"), "not a valid number")])
+def test_errors(call, message):
+    for library, make in ((torch.nn.init, torch.empty), (nn.init, gemel.empty)):
+        with pytest.raises(ValueError, match=message):
+            call(library, make)
+
+
+def test_warnings_and_gains():
+    with pytest.warns(UserWarning, match="zero-element"):
+        nn.init.kaiming_uniform_(gemel.empty(0, 3))
+    with pytest.warns(FutureWarning, match="deprecated"):
+        nn.init.uniform(gemel.empty(2))
+    with pytest.warns(UserWarning, match="more than 2 std"):
+        nn.init.trunc_normal_(gemel.empty(2), mean=10.0)
+    for args in (("linear",), ("tanh",), ("relu",), ("leaky_relu", 0.2), ("leaky_relu",), ("selu",), ("sigmoid",)):
+        assert nn.init.calculate_gain(*args) == torch.nn.init.calculate_gain(*args)
+
+
+def test_parameters_stay_leaves_off_the_tape():
+    p = nn.Parameter(gemel.zeros(3, 3))
+    for name in ("uniform_", "normal_", "trunc_normal_", "ones_", "eye_", "orthogonal_", "xavier_uniform_"):
+        assert getattr(nn.init, name)(p) is p and p.is_leaf and p.requires_grad and p.grad is None
