@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.metadata
 import importlib.util
 import os
@@ -9,6 +10,7 @@ import platform
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 #: optional package -> (extra that brings it, what it is for)
 OPTIONAL = {
@@ -100,12 +102,18 @@ def _cache() -> Iterator[Finding]:
     try:
         where.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=where):
-            files = [p for p in where.glob("??/*") if p.is_file()]
+            sizes = list(_sizes(where))
     except OSError as error:
         yield Finding("kernel cache", False, f"{where} cannot be written: {error}; set GEMEL_CACHE to another folder")
         return
-    size = sum(p.stat().st_size for p in files) / 2**20
-    yield Finding("kernel cache", True, f"{where}: {len(files)} kernels, {size:.1f} MiB")
+    yield Finding("kernel cache", True, f"{where}: {len(sizes)} kernels, {sum(sizes) / 2**20:.1f} MiB")
+
+
+def _sizes(cache: Path) -> Iterator[int]:
+    """Bytes of each kernel; what another process renames or removes meanwhile is left out."""
+    for path in cache.glob("??/*"):
+        with contextlib.suppress(FileNotFoundError):
+            yield path.stat().st_size
 
 
 def _compiler() -> Iterator[Finding]:

@@ -71,6 +71,8 @@ _free: _Free = _Free()
 _mapped: dict[int, mmap.mmap] = {}  # address of a large block -> its mapping
 _slabs: list[mmap.mmap] = []
 _lock = threading.Lock()
+if hasattr(os, "register_at_fork"):  # a child must not inherit a lock that nobody is left to release
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 class Statistics:

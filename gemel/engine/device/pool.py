@@ -37,9 +37,10 @@ def cpu_count() -> int:
 class Pool:
     """The words shared with the native code, the scratch memory of each thread, and the threads."""
 
-    def __init__(self, library, threads: int) -> None:
+    def __init__(self, library, setting: int) -> None:
         self.library = library
-        self.threads = threads
+        self.setting = setting  # GEMEL_THREADS when it was made
+        self.threads = threads = cpu_count()
         self.words = array.array("q", bytes(8 * native.pool_words(threads)))
         self.address = self.words.buffer_info()[0]
         self._set("spins", _SPINS)
@@ -52,13 +53,15 @@ class Pool:
 
     def start(self) -> None:
         """Start the workers (all threads but the calling one)."""
-        enter = native.WORKER(self.library.address["gemel_worker"])
         for n in range(1, self.threads):
-            worker = threading.Thread(target=enter, args=(self.address, self.scratch[n].ptr, n),
-                                      name=f"gemel-worker-{n}", daemon=True)
+            worker = threading.Thread(target=self._work, args=(n,), name=f"gemel-worker-{n}", daemon=True)
             worker.start()
             self.workers.append(worker)
         self._set("workers", len(self.workers))
+
+    def _work(self, n: int) -> None:
+        """Life of worker ``n``. Its frame holds the pool: the words that it looks at outlive it."""
+        native.WORKER(self.library.address["gemel_worker"])(self.address, self.scratch[n].ptr, n)
 
     def stop(self) -> None:
         """Let the workers leave their loop and wait for them; harmless when none run."""
@@ -73,27 +76,34 @@ class Pool:
 
 
 _pool: Pool | None = None
+_change = threading.RLock()  # held while the pool is replaced: the planner's thread asks for it too
 #: held while a plan runs; a fork waits for it, so that no child inherits a half-run step
 run_lock = threading.RLock()
 
 
 def pool(library) -> Pool:
     """The process's pool, started on first use and again after a fork or a change of ``GEMEL_THREADS``."""
+    found = _pool
+    if found is not None and found.pid == os.getpid() and found.setting == flags.THREADS:
+        return found
+    with _change:
+        return _replace(library, flags.THREADS)
+
+
+def _replace(library, setting: int) -> Pool:
     global _pool
-    wanted = cpu_count() if _pool is None or flags.THREADS else _pool.threads
-    if _pool is not None and _pool.pid == os.getpid() and _pool.threads == wanted:
-        return _pool
-    if _pool is not None:
-        _pool.stop()
-    _pool = Pool(library, wanted)
-    _pool.start()
+    if _pool is None or _pool.pid != os.getpid() or _pool.setting != setting:
+        if _pool is not None:
+            _pool.stop()
+        _pool = Pool(library, setting)
+        _pool.start()
     return _pool
 
 
 def shutdown() -> None:
     """Stop the workers; the next plan starts them again."""
     global _pool
-    with run_lock:
+    with run_lock, _change:
         if _pool is not None:
             _pool.stop()
             _pool = None
@@ -104,4 +114,5 @@ if hasattr(threading, "_register_atexit"):
     threading._register_atexit(shutdown)  # type: ignore[attr-defined]
 atexit.register(shutdown)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=run_lock.acquire, after_in_parent=run_lock.release, after_in_child=run_lock.release)
+    for lock in (_change, run_lock):  # `before` hooks run last registered first: the order of shutdown()
+        os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
