@@ -121,6 +121,11 @@ def model_and_step(kind: str, compiled: bool):
     optimizer = {"sgd": lambda p: gemel.optim.SGD(p, lr=0.1, momentum=0.9),
                  "adam": lambda p: gemel.optim.Adam(p, lr=1e-2),
                  "adamw": lambda p: gemel.optim.AdamW(p, lr=1e-2, amsgrad=True),
+                 "nadam": lambda p: gemel.optim.NAdam(p, lr=1e-2),
+                 "radam": lambda p: gemel.optim.RAdam(p, lr=1e-2, betas=(0.9, 0.5)),
+                 "asgd": lambda p: gemel.optim.ASGD(p, lr=1e-2, t0=3),
+                 "rprop": lambda p: gemel.optim.Rprop(p),
+                 "adafactor": lambda p: gemel.optim.Adafactor(p),
                  "rmsprop": lambda p: gemel.optim.RMSprop(p, lr=1e-2, centered=True, momentum=0.5)}[kind](
                      model.parameters())
     loss_fn = nn.CrossEntropyLoss()
@@ -134,7 +139,7 @@ def model_and_step(kind: str, compiled: bool):
     return model, optimizer, gemel.compile(step, fullgraph=True) if compiled else step
 
 
-@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw", "rmsprop"])
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw", "rmsprop", "nadam", "radam", "asgd", "rprop", "adafactor"])
 def test_a_whole_training_step(kind):
     (a, oa, eager), (b, ob, compiled) = model_and_step(kind, False), model_and_step(kind, True)
     rng = np.random.default_rng(0)

@@ -47,7 +47,7 @@ def _set(group: dict[str, Any], value: float) -> None:
         group["lr"] = value
 
 
-def _per_group(name: str, optimizer: Optimizer, value: Any) -> list:
+def per_group(name: str, optimizer: Optimizer, value: Any) -> list:
     """A value for each group."""
     groups = optimizer.param_groups
     if not isinstance(value, (list, tuple)):
@@ -398,7 +398,7 @@ class _WithMomentum(LRScheduler):
         if "momentum" not in optimizer.defaults and "betas" not in optimizer.defaults:
             raise ValueError(_NO_MOMENTUM)
         self.use_beta1 = "betas" in optimizer.defaults
-        highest, lowest = _per_group("max_momentum", optimizer, top), _per_group("base_momentum", optimizer, base)
+        highest, lowest = per_group("max_momentum", optimizer, top), per_group("base_momentum", optimizer, base)
         if fresh:
             for low, high, group in zip(lowest, highest, optimizer.param_groups, strict=True):
                 self._set_momentum(group, high)
@@ -429,11 +429,11 @@ class CyclicLR(_WithMomentum):
                  cycle_momentum: bool = True, base_momentum: Any = 0.8, max_momentum: Any = 0.9,
                  last_epoch: int = -1) -> None:
         _check_optimizer(optimizer)
-        base_lrs = _per_group("base_lr", optimizer, base_lr)
+        base_lrs = per_group("base_lr", optimizer, base_lr)
         if last_epoch == -1:
             for lr, group in zip(base_lrs, optimizer.param_groups, strict=True):
                 _set(group, lr)
-        self.max_lrs = _per_group("max_lr", optimizer, max_lr)
+        self.max_lrs = per_group("max_lr", optimizer, max_lr)
         up = float(step_size_up)
         self.total_size = up + (up if step_size_down is None else float(step_size_down))
         self.step_ratio = up / self.total_size
@@ -514,7 +514,7 @@ class OneCycleLR(_WithMomentum):
         self.total_steps, self._anneal_func_type = total_steps, anneal_strategy
         self._schedule_phases = _phases(total_steps, pct_start, three_phase)
         if last_epoch == -1:
-            for group, top in zip(optimizer.param_groups, _per_group("max_lr", optimizer, max_lr), strict=True):
+            for group, top in zip(optimizer.param_groups, per_group("max_lr", optimizer, max_lr), strict=True):
                 group["initial_lr"], group["max_lr"] = top / div_factor, top
                 group["min_lr"] = group["initial_lr"] / final_div_factor
         self.cycle_momentum = cycle_momentum

@@ -63,6 +63,13 @@ def check_range(name: str, value: Any, low: float, high: float | None = None, er
         raise ValueError(error or f"Invalid {name}: {value}")
 
 
+def check_rate(lr: Any, error: str | None = None) -> None:
+    """torch's checks of a learning rate."""
+    if isinstance(lr, Tensor) and lr._read().type.size != 1:
+        raise ValueError("Tensor lr must be 1-element")
+    check_range("learning rate", lr, 0.0, error=error)
+
+
 def check_switches(**switches: Any) -> None:
     """Refuse the switches that would change what a step means; ``foreach`` and ``fused`` only choose an
     implementation in torch, and every step here is fused over all parameters."""
@@ -83,12 +90,13 @@ class Optimizer:
     torch: ``torch.optim.Optimizer``
     """
 
-    #: names of the state tensors of a parameter, in the composite's order, as a function of the group's options
-    def _state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
+    #: names of the state tensors of a parameter, in the composite's order, as a function of the group's options (and
+    #: of the number of axes of the parameter)
+    def _state_names(self, group: dict[str, Any], ndim: int) -> tuple[str, ...]:
         raise NotImplementedError
 
-    #: does the state hold the number of steps?
-    _counts = False
+    #: names of the state that is a number: the count of steps first
+    _numbers: tuple[str, ...] = ()
     #: is the state left out of the first step's operands (and made by its results)?
     _made_by_first = False
 
@@ -205,53 +213,58 @@ class Optimizer:
         return loss
 
     def _update(self, group: dict[str, Any], undo: list[tuple[Any, Any]]) -> None:
-        """Record the update of one group: one node per dtype and step number (as a rule: one)."""
+        """Record the update of one group: one node per dtype, names of state and numbers (as a rule: one)."""
         parts: dict[Any, tuple[list, list, list]] = {}
-        names = self._state_names(group)
-        counts, states = self._counts, self.state
+        names_of: dict[int, tuple[str, ...]] = {}
+        numbers, states = self._numbers, self.state
         for p in group["params"]:
             info = p._info
             if info is None or info.grad is None:
                 continue
+            t = p._value.type
+            ndim = len(t.shape)
+            names = names_of.get(ndim)
+            if names is None:
+                names = names_of[ndim] = self._state_names(group, ndim)
             state = states[p]
             if not state:
                 self._start(p, state, group, names)
-            dtype = p._value.type.dtype
-            key = (dtype, number_of(state["step"])) if counts else (dtype, 0 if not names or names[0] in state else 1)
+            at = tuple([number_of(state[name]) for name in numbers])
+            key = (t.dtype, names, at, bool(names) and names[0] not in state)
             part = parts.get(key)
             if part is None:
                 part = parts[key] = ([], [], [])
             part[0].append(p)
             part[1].append(info.grad)
             part[2].append(state)
-        for (dtype, at), (params, grads, held) in parts.items():
+        for (dtype, names, at, first), (params, grads, held) in parts.items():
             if dtype.kind == "c":
                 raise UnsupportedError(f"{type(self).__name__} of complex parameters is not implemented: optimize "
                                        f"their real and imaginary parts")
-            self._record(group, names, dtype, at, params, grads, held, undo)
+            self._record(group, names, dtype, at, first, params, grads, held, undo)
 
     def _start(self, p: Any, state: dict[str, Any], group: dict[str, Any], names: tuple[str, ...]) -> None:
         """The state before the first step: zeros."""
-        if self._counts:
-            state["step"] = counter(0.0)
+        for name in self._numbers:
+            state[name] = counter(0.0)
         if not self._made_by_first:
             for name in names:
-                state[name] = zeros_like(p)
+                state[name] = full_like(p, 0)
 
-    def _record(self, group: dict[str, Any], names: tuple[str, ...], dtype: dt.DType, at: Any, params: list,
-                grads: list, held: list, undo: list[tuple[Any, Any]]) -> None:
+    def _record(self, group: dict[str, Any], names: tuple[str, ...], dtype: dt.DType, at: tuple[float, ...],
+                first: bool, params: list, grads: list, held: list, undo: list[tuple[Any, Any]]) -> None:
         values = [p._read() for p in params]
         values += [g._read() for g in grads]
-        first = bool(at) and self._made_by_first
         if not first:
             for name in names:
                 values += [s[name]._read() for s in held]
         n = len(params)
         wide = dt.compute_type(dtype)
-        scalars = [scalar(number, wide) for number in self._scalars(group, at + 1.0)]
+        numbers, after = self._next(group, at)
+        scalars = [scalar(number, wide) for number in numbers]
         if local.capture is not None:
             local.capture.live.append((scalars, lambda: self._advance(group, held)))
-        results = record(self._op(group, n, first, at), values + scalars)
+        results = record(self._op(group, n, first, names), values + scalars)
         position = 0
         for tensors in (params, *([s.get(name) for s in held] for name in names)):
             for i, t in enumerate(tensors):
@@ -262,23 +275,27 @@ class Optimizer:
                     undo.append(undo_entry(t))
                     replace(t, new)
                 position += 1
-        if self._counts:
-            self._count(held, at + 1.0)
+        self._keep(held, after)
 
-    def _count(self, held: list[dict[str, Any]], step: float) -> None:
-        count = scalar(step, dt.float32)
-        for s in held:
-            s["step"]._value = count
+    def _keep(self, held: list[dict[str, Any]], numbers: tuple[float, ...]) -> None:
+        for name, number in zip(self._numbers, numbers, strict=True):
+            value = scalar(float(number), dt.float32)
+            for s in held:
+                s[name]._value = value
 
     def _advance(self, group: dict[str, Any], held: list[dict[str, Any]]) -> tuple[float, ...]:
         """The scalars of the next step of parameters whose step is replayed by a compiled function."""
-        if not self._counts:
-            return self._scalars(group, 1.0)
-        step = number_of(held[0]["step"]) + 1.0
-        self._count(held, step)
-        return self._scalars(group, step)
+        scalars, after = self._next(group, tuple([number_of(held[0][name]) for name in self._numbers]))
+        self._keep(held, after)
+        return scalars
 
-    def _op(self, group: dict[str, Any], n: int, first: bool, at: float) -> Op:
+    def _next(self, group: dict[str, Any], at: tuple[float, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """The scalars of a step, and the numbers of the state after it, from the numbers before it."""
+        if not at:
+            return self._scalars(group, 1.0), ()
+        return self._scalars(group, at[0] + 1.0), (at[0] + 1.0,)
+
+    def _op(self, group: dict[str, Any], n: int, first: bool, names: tuple[str, ...]) -> Op:
         """The composite with the attributes that the group's options select."""
         raise NotImplementedError
 
@@ -354,7 +371,7 @@ class Optimizer:
         state: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
         for k, v in state_dict["state"].items():
             if k in by_number:
-                state[by_number[k]] = _taken_over(by_number[k], v, None)
+                state[by_number[k]] = _taken_over(by_number[k], v, None, self._numbers)
             else:
                 state[k] = v
         for group, new in zip(groups, saved, strict=True):
@@ -375,11 +392,11 @@ class Optimizer:
         return text + ")"
 
 
-def _taken_over(p: Any, value: Any, key: str | None) -> Any:
+def _taken_over(p: Any, value: Any, key: str | None, numbers: tuple[str, ...]) -> Any:
     """A value of a loaded state: tensors are copied, and cast to the dtype of ``p`` (not the step count)."""
     if isinstance(value, dict):
-        return {k: _taken_over(p, v, k) for k, v in value.items()}
-    if key == "step":
+        return {k: _taken_over(p, v, k, numbers) for k, v in value.items()}
+    if key in numbers:
         return counter(number_of(value))
     if isinstance(value, Tensor):
         dtype = p._value.type.dtype
@@ -387,7 +404,7 @@ def _taken_over(p: Any, value: Any, key: str | None) -> Any:
             return value.detach().to(dtype)
         return fresh_copy(value)
     if isinstance(value, (list, tuple)):
-        return type(value)(_taken_over(p, v, None) for v in value)
+        return type(value)(_taken_over(p, v, None, numbers) for v in value)
     return value
 
 
@@ -404,10 +421,10 @@ def number_of(x: Any) -> float:
     return held if held.__class__ is float else float(executor.observe(x._read(), "a hyper-parameter is a tensor"))
 
 
-def zeros_like(p: Any) -> Any:
-    """Zeros in memory of their own."""
+def full_like(p: Any, value: float, shape: tuple[int, ...] | None = None) -> Any:
+    """``value`` in memory of its own, of the shape (or ``shape``) and dtype of ``p``."""
     t = p._value.type
-    return stored(from_array(np.zeros(t.shape, t.dtype.numpy)))
+    return stored(from_array(np.full(t.shape if shape is None else shape, value, t.dtype.numpy)))
 
 
 def stored(value: Value) -> Any:

@@ -20,7 +20,7 @@ class RMSprop(Optimizer):
     torch: ``torch.optim.RMSprop``
     """
 
-    _counts = True
+    _numbers = ("step",)
 
     def __init__(self, params: Any, lr: Any = 1e-2, alpha: float = 0.99, eps: float = 1e-8, weight_decay: float = 0,
                  momentum: float = 0, centered: bool = False, capturable: bool = False, foreach: bool | None = None,
@@ -36,7 +36,7 @@ class RMSprop(Optimizer):
             "weight_decay": weight_decay, "capturable": capturable, "foreach": foreach, "maximize": maximize,
             "differentiable": differentiable})
 
-    def _state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
+    def _state_names(self, group: dict[str, Any], ndim: int) -> tuple[str, ...]:
         names = ["square_avg"]
         if group["momentum"] > 0:
             names.append("momentum_buffer")
@@ -44,7 +44,7 @@ class RMSprop(Optimizer):
             names.append("grad_avg")
         return tuple(names)
 
-    def _op(self, group: dict[str, Any], n: int, first: bool, at: float) -> Op:
+    def _op(self, group: dict[str, Any], n: int, first: bool, names: tuple[str, ...]) -> Op:
         return composite("rmsprop_step", n, group["momentum"] > 0, bool(group["centered"]), bool(group["maximize"]),
                          group["weight_decay"] != 0)
 

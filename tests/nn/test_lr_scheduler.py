@@ -39,6 +39,9 @@ CASES = {
     "plateau up": lambda s, o: s.ReduceLROnPlateau(o, "max", 0.3, 1, 0.1, "abs", min_lr=[0.01, 0.02]),
     "plateau up by a part": lambda s, o: s.ReduceLROnPlateau(o, "max", 0.3, 1, 0.1),
 }
+for _name, _options in {"swa": (0.02, 5), "swa linear": ([0.5, 0.01], 4, "linear"), "swa at once": (0.3, 0)}.items():
+    CASES[_name] = lambda s, o, options=_options: (optim if s is optim.lr_scheduler else torch.optim).swa_utils.SWALR(
+        o, *options)
 METRICS = [5.0, 4.0, 4.5, 4.2, 4.1, 3.9999, 3.9, 3.95, 3.94, 3.93, 3.92, 3.91, 3.8, 3.8, 3.8, 3.8, 3.8, 3.9, 4.0, 4.1]
 
 

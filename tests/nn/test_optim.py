@@ -35,6 +35,20 @@ CASES = [
     ("Adadelta", {"lr": 0.5, "rho": 0.8, "weight_decay": 0.1, "maximize": True}),
     ("Adamax", {}),
     ("Adamax", {"lr": 0.01, "betas": (0.8, 0.9), "weight_decay": 0.1, "maximize": True}),
+    ("NAdam", {}),
+    ("NAdam", {"lr": 0.01, "betas": (0.8, 0.9), "weight_decay": 0.1, "momentum_decay": 0.1, "maximize": True}),
+    ("NAdam", {"lr": 0.01, "weight_decay": 0.1, "decoupled_weight_decay": True}),
+    ("RAdam", {"lr": 0.01}),  # rectified from the sixth step on
+    ("RAdam", {"lr": 0.01, "betas": (0.8, 0.5), "weight_decay": 0.1, "maximize": True}),
+    ("RAdam", {"lr": 0.01, "weight_decay": 0.1, "decoupled_weight_decay": True}),
+    ("ASGD", {}),
+    ("ASGD", {"lr": 0.01, "lambd": 0.1, "alpha": 0.5, "t0": 3, "weight_decay": 0.1, "maximize": True}),
+    ("Rprop", {}),
+    ("Rprop", {"lr": 0.4, "etas": (0.4, 1.5), "step_sizes": (0.01, 0.5)}),
+    ("Rprop", {"lr": 0.1, "maximize": True}),
+    ("Adafactor", {}),
+    ("Adafactor", {"lr": 0.1, "beta2_decay": -0.5, "eps": (1e-4, 1e-2), "d": 1.5, "weight_decay": 0.1,
+                   "maximize": True}),
 ]
 
 
@@ -54,6 +68,15 @@ def loss_of(params):
         term = (square * square + p).sum()
         total = term if total is None else total + term
     return total
+
+
+def backward_of(params):
+    """The loss, after its backward pass."""
+    for p in params:
+        p.grad = None
+    loss = loss_of(params)
+    loss.backward()
+    return loss
 
 
 def step(opt, params):
@@ -88,7 +111,7 @@ def test_trajectory(name, options):
     states_close(opt, reference, ours, theirs)
 
 
-@pytest.mark.parametrize(("name", "options"), CASES[2:3] + CASES[8:9] + CASES[12:13])
+@pytest.mark.parametrize(("name", "options"), CASES[2:3] + CASES[8:9] + CASES[12:13] + CASES[21:])
 @pytest.mark.parametrize("tier", ["interpreter", "0", "1"])
 def test_tiers_agree(name, options, tier):
     """Many results of one fused kernel take over memory that other results still read."""
@@ -163,10 +186,13 @@ def test_closure_and_hooks():
     assert seen == ["pre", "post", "pre", "post", "post"]
 
 
-@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop"])
-def test_state_dicts_cross(name):
+CROSSING = {"SGD": {"lr": 0.01, "momentum": 0.9}, "Adam": {"amsgrad": True}, "AdamW": {"amsgrad": True},
+            "RMSprop": {"momentum": 0.9}, "RAdam": {}, "Rprop": {}, "Adafactor": {}}
+
+
+@pytest.mark.parametrize(("name", "options"), CROSSING.items())
+def test_state_dicts_cross(name, options):
     """A run of torch goes on here and the other way round."""
-    options = {"lr": 0.01, "momentum": 0.9} if name in ("SGD", "RMSprop") else {"lr": 0.01, "amsgrad": True}
     ours, theirs = pair()
     opt, reference = getattr(optim, name)(ours, **options), getattr(torch.optim, name)(theirs, **options)
     for _ in range(3):
@@ -191,6 +217,67 @@ def test_state_dicts_cross(name):
     step(opt, ours)
     step(back, theirs)
     close(ours, theirs)
+
+
+@pytest.mark.parametrize(("name", "options"), [("NAdam", {}), ("ASGD", {"lr": 0.02, "t0": 1})])
+def test_numbers_of_the_state_are_loaded(name, options):
+    """torch casts them to the dtype of the parameter; they stay numbers here."""
+    ours, theirs = pair(dtype=np.float32)
+    opt, reference = getattr(optim, name)(ours, **options), getattr(torch.optim, name)(theirs, **options)
+    for _ in range(3):
+        step(opt, ours)
+        step(reference, theirs)
+    other = getattr(optim, name)(ours, **options)
+    other.load_state_dict(opt.state_dict())
+    step(other, ours)
+    step(reference, theirs)
+    close(ours, theirs, 1e-6)
+
+
+@pytest.mark.parametrize("options", [{}, {"nesterov": False, "adjust_lr_fn": "match_rms_adamw", "momentum": 0.5}])
+def test_muon(options):
+    """The orthogonalisation is bfloat16 in both libraries, in a different order of sums."""
+    ours, theirs = pair(((6, 4), (3, 8)))
+    opt, reference = optim.Muon(ours, lr=0.1, **options), torch.optim.Muon(theirs, lr=0.1, **options)
+    assert repr(opt) == repr(reference)
+    for _ in range(3):
+        step(opt, ours)
+        step(reference, theirs)
+    close(ours, theirs, 0.02)
+    for p in pair(((2,),)):
+        with pytest.raises(ValueError, match="Muon only supports 2D parameters whereas we found a parameter"):
+            (torch.optim if isinstance(p[0], torch.Tensor) else optim).Muon(p)
+
+
+@pytest.mark.parametrize("options", [
+    {"lr": 0.1}, {"lr": 0.1, "max_iter": 4, "history_size": 2}, {"line_search_fn": "strong_wolfe"},
+    {"line_search_fn": "strong_wolfe", "max_iter": 6, "history_size": 3, "lr": 20.0},
+    {"line_search_fn": "strong_wolfe", "max_eval": 5, "tolerance_grad": 0.1}, {"lr": 0.05, "tolerance_change": 0.36}])
+def test_lbfgs(options):
+    """A valley like Rosenbrock's: brackets, zooms and the ends of the history."""
+    ours, theirs = pair(((2,), (1, 3)))
+    found = []
+    for library, params in ((optim, ours), (torch.optim, theirs)):
+        opt = library.LBFGS(params, **options)
+        evaluations = []
+
+        def closure(opt=opt, params=params, evaluations=evaluations):
+            opt.zero_grad()
+            a, b = params
+            loss = (((b - 1) ** 4).sum() + (3 * (a[1] - a[0] ** 2)) ** 2 + (1 - a[0]) ** 2)
+            loss.backward()
+            evaluations.append(loss.item())
+            return loss
+
+        for _ in range(3):
+            opt.step(closure)
+        found.append((evaluations, opt))
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-7, atol=1e-9)
+    close(ours, theirs, 1e-7)
+    mine, state = found[0][1].state[ours[0]], found[1][1].state[theirs[0]]
+    assert set(mine) == set(state)
+    assert (mine["func_evals"], mine["n_iter"]) == (state["func_evals"], state["n_iter"])
+    assert len(mine["old_dirs"]) == len(state["old_dirs"])
 
 
 def test_loading_copies():
@@ -229,6 +316,23 @@ def test_construction_errors():
         (lambda o, p: o.Adam(p, betas=(1.0, 0.9)), ValueError),
         (lambda o, p: o.Adam(p, eps=-1.0), ValueError),
         (lambda o, p: o.RMSprop(p, alpha=-1.0), ValueError),
+        (lambda o, p: o.NAdam(p, momentum_decay=-1.0), ValueError),
+        (lambda o, p: o.NAdam(p, betas=(0.9, 1.0)), ValueError),
+        (lambda o, p: o.RAdam(p, weight_decay=-1.0), ValueError),
+        (lambda o, p: o.ASGD(p, lr=-1.0), ValueError),
+        (lambda o, p: o.ASGD(p, weight_decay=-1.0), ValueError),
+        (lambda o, p: o.Rprop(p, etas=(1.0, 1.2)), ValueError),
+        (lambda o, p: o.Adafactor(p, lr=-1.0), ValueError),
+        (lambda o, p: o.Adafactor(p, beta2_decay=1.0), ValueError),
+        (lambda o, p: o.Adafactor(p, eps=(-1.0, 1.0)), ValueError),
+        (lambda o, p: o.Adafactor(p, eps=(None, -1.0)), ValueError),
+        (lambda o, p: o.Adafactor(p, d=0.5), ValueError),
+        (lambda o, p: o.Muon(p, lr=-1.0), ValueError),
+        (lambda o, p: o.Muon(p, adjust_lr_fn="x"), ValueError),
+        (lambda o, p: o.LBFGS(p, lr=-1.0), ValueError),
+        (lambda o, p: o.LBFGS([{"params": p}, {"params": []}]), ValueError),
+        (lambda o, p: o.LBFGS(p).step(), TypeError),
+        (lambda o, p: o.LBFGS(p, line_search_fn="x").step(lambda: backward_of(p)), RuntimeError),
     ]:
         with pytest.raises(kind) as theirs_error:
             make(torch.optim, theirs)
@@ -250,7 +354,8 @@ def test_loading_errors():
 
 # --- memory and plans ------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(("name", "options"), [("SGD", {"momentum": 0.9}), ("Adam", {})])
+@pytest.mark.parametrize(("name", "options"), [("SGD", {"momentum": 0.9}), ("Adam", {}), ("NAdam", {}), ("RAdam", {}),
+                                               ("ASGD", {}), ("Rprop", {})])
 def test_a_step_is_one_plan_in_place(name, options):
     """Constant memory, parameters and state keep their addresses, a new learning rate is no new plan."""
     ours, _ = pair(((64, 64), (64,)), np.float32)
@@ -260,7 +365,7 @@ def test_a_step_is_one_plan_in_place(name, options):
         step(opt, ours)
 
     def addresses():
-        held = [*ours, *(t for p in ours for k, t in opt.state[p].items() if k != "step")]
+        held = [*ours, *(t for p in ours for t in opt.state[p].values() if t.numel() > 1)]
         return [t._read().buffer.ptr for t in held]
 
     with override(TIER="1"):
