@@ -161,14 +161,19 @@ class Fusion:
         return v, index
 
     def inlined(self, v: Var) -> bool:
-        """Is ``v`` computed again wherever it is used (a constant, an index, a 0-d expression of inputs)?"""
+        """Is ``v`` computed again wherever it is used (a constant, an index, a 0-d expression of inputs)?
+
+        Generic kernels read constants from memory: a mean over another number of elements is no other kernel.
+        """
         e = self.made_by.get(v)
         if e is None:
             return False
         if self.is_movement(e):
             return False
-        if e.op.name in ("const", "iota"):
-            return (e.op.name == "iota" or v.type.size == 1) and not v.type.dtype.is_complex
+        if e.op.name == "iota":
+            return not v.type.dtype.is_complex
+        if e.op.name == "const":
+            return self.enabled and v.type.size == 1 and not v.type.dtype.is_complex
         return self.enabled and v.type.size == 1 and self._scalar_chain(v, SCALAR_CHAIN) >= 0
 
     def _scalar_chain(self, v: Var, budget: int) -> int:
@@ -686,9 +691,9 @@ class Fusion:
             g.reads[0, position] = (source, ())
             if source in self.inputs:
                 continue
+            if g.kind != "host" and (e.op.name, position) in FILLS and source.type.size == 1 and self.is_const(source):
+                continue  # the schedule writes the constant itself
             if self.inlined(source):
-                if g.kind != "host" and (e.op.name, position) in FILLS and self.made_by[source].op.name == "const":
-                    continue  # the schedule writes the constant itself
                 self.materialize_inlined(source)
             self.store(source)
             self.add_source(g, self.copies.get(source) or self.home[source])
