@@ -51,6 +51,8 @@ FLAGS = (
     Flag("LINES", _bool, False, False, "record the source line of every op (also switched on by NaN hunting)"),
     Flag("FULL_TRACEBACK", _bool, False, False, "keep Gemel's own frames in tracebacks"),
     Flag("HELPERS", int, -1, False, "compile helper processes; -1: one per CPU, 0: compile in this process"),
+    Flag("GUARD", _bool, False, False,
+         "memory between guard pages, poisoned: stops a kernel at its first access out of bounds; slow"),
     Flag("VERIFY", _bool, False, False, "verify programs after every pass (the tests switch it on)"),
 )
 
@@ -70,6 +72,7 @@ class _Values:
     LINES: bool
     FULL_TRACEBACK: bool
     HELPERS: int
+    GUARD: bool
     VERIFY: bool
 
     def __init__(self) -> None:

@@ -3,6 +3,8 @@
 A :class:`Buffer` is a block of memory that returns to its size class when the last reference goes. Blocks stay
 mapped for reuse (fresh pages cost more than most kernels) and large ones ask for huge pages. Memory that others
 can see (NumPy arrays, mapped files) is wrapped as a *foreign* buffer: never reused, never donated.
+
+With ``GEMEL_GUARD`` nothing is reused: every block lies between guard pages (see ``guard``).
 """
 from __future__ import annotations
 
@@ -18,6 +20,7 @@ import numpy as np
 from ..base import log
 from ..base.errors import OutOfMemoryError
 from ..base.flags import flags
+from . import guard
 
 ALIGNMENT = 64
 _SLAB = 1 << 20
@@ -30,6 +33,7 @@ class Buffer:
 
     Attributes:
         foreign: memory that someone else owns: never donated; a write to its tensor is written through.
+        size_class: bytes reserved; negative: a block between guard pages; 0: not ours.
         owner: what keeps foreign memory alive.
         exports: NumPy arrays (or other views) of this memory that are alive; while there are any, it counts
             as foreign.
@@ -47,7 +51,7 @@ class Buffer:
         return f"<Buffer {self.nbytes} bytes{' foreign' if self.foreign else ''}>"
 
     def __del__(self) -> None:
-        if self.size_class > 0 and _free is not None:  # None while the interpreter shuts down
+        if self.size_class != 0 and _free is not None:  # None while the interpreter shuts down
             _give_back(self)
 
 
@@ -91,7 +95,8 @@ def _address(mapping: mmap.mmap) -> int:
 _PRIVATE: dict[str, int] = ({"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {})
 
 
-def _map(nbytes: int) -> tuple[mmap.mmap, int]:
+def _reserve(nbytes: int) -> None:
+    """Check the budget before ``nbytes`` are mapped."""
     limit = budget()
     if Statistics.reserved + nbytes > limit:
         release_cached()
@@ -99,11 +104,19 @@ def _map(nbytes: int) -> tuple[mmap.mmap, int]:
             raise OutOfMemoryError(
                 f"out of memory: {nbytes / 2**20:.1f} MiB asked for, {Statistics.live / 2**20:.1f} MiB in use of a "
                 f"budget of {limit / 2**20:.1f} MiB (GEMEL_MEMORY or the cgroup's limit). Nothing was written.")
+
+
+def _refused(nbytes: int, error: Exception) -> OutOfMemoryError:
+    return OutOfMemoryError(f"out of memory: the system refused {nbytes / 2**20:.1f} MiB ({error}); "
+                            f"{Statistics.live / 2**20:.1f} MiB in use. Nothing was written.")
+
+
+def _map(nbytes: int) -> tuple[mmap.mmap, int]:
+    _reserve(nbytes)
     try:
         mapping = mmap.mmap(-1, nbytes, **_PRIVATE)
     except (OSError, OverflowError, ValueError) as error:
-        raise OutOfMemoryError(f"out of memory: the system refused {nbytes / 2**20:.1f} MiB ({error}); "
-                               f"{Statistics.live / 2**20:.1f} MiB in use. Nothing was written.") from None
+        raise _refused(nbytes, error) from None
     if nbytes >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
         try:
             mapping.madvise(mmap.MADV_HUGEPAGE)
@@ -127,6 +140,8 @@ def allocate(nbytes: int) -> Buffer:
     try:
         b.ptr = _free[size].pop()
     except IndexError:
+        if flags.GUARD and guard.room():
+            return _guarded(b)
         b.ptr = _carve(size)
     b.size_class = size
     Statistics.live += size
@@ -147,9 +162,31 @@ def _carve(size: int) -> int:
         return ptr
 
 
+def _guarded(b: Buffer) -> Buffer:
+    """Give ``b`` a block between guard pages."""
+    pages = guard.mapped_bytes(b.nbytes)
+    with _lock:
+        _reserve(pages)
+        try:
+            b.ptr = guard.take(b.nbytes)
+        except OSError as error:
+            raise _refused(pages, error) from None
+        b.size_class = -pages
+        Statistics.reserved += pages
+        Statistics.live += pages
+        Statistics.peak = max(Statistics.peak, Statistics.live)
+    return b
+
+
 def _give_back(b: Buffer) -> None:
-    Statistics.live -= b.size_class
-    _free[b.size_class].append(b.ptr)
+    size = b.size_class
+    if size < 0:
+        guard.give(b.ptr)
+        Statistics.reserved += size
+        Statistics.live += size
+        return
+    Statistics.live -= size
+    _free[size].append(b.ptr)
 
 
 def foreign(ptr: int, nbytes: int, owner: Any) -> Buffer:

@@ -12,7 +12,7 @@ import threading
 
 from ..base import log
 from ..base.flags import flags
-from . import native
+from . import guard, native
 from .memory import Buffer, allocate
 
 SCRATCH_BYTES = 4 << 20  # private memory of a thread: packed panels, row temporaries
@@ -50,6 +50,11 @@ class Pool:
 
     def _set(self, field: str, value: int) -> None:
         self.words[native.POOL.index(field) * native.POOL_STRIDE] = value
+
+    def poison(self) -> None:
+        """Overwrite what earlier plans left in the scratch memory; no plan may be running."""
+        for block in self.scratch:
+            guard.poison(block.ptr, block.nbytes)
 
     def start(self) -> None:
         """Start the workers (all threads but the calling one)."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..base.flags import flags
 from ..ir.program import Var
 from .calls import Assign, Call, Jump, Label, Next, Reserve, Temp
 from .control import HostStep, Step
@@ -77,8 +78,12 @@ class _Arena:
 
 
 def _size(value: Any) -> int:
-    n = value.nbytes if isinstance(value, Temp) else value.type.nbytes
-    return max(ALIGN, -(-n // ALIGN) * ALIGN)
+    return value.nbytes if isinstance(value, Temp) else value.type.nbytes
+
+
+def _space(value: Any) -> int:
+    """Bytes of the arena that a value takes."""
+    return max(ALIGN, -(-_size(value) // ALIGN) * ALIGN)
 
 
 def plan_memory(lowered: Lowered, n_leaves: int, donate: tuple[int, ...], updates: dict[int, int] | None = None
@@ -212,13 +217,13 @@ def plan_memory(lowered: Lowered, n_leaves: int, donate: tuple[int, ...], update
                 place[heir] = place[value] = (next_slot, 0)
                 result.owners.append((next_slot, _size(value)))
                 next_slot += 1
-            elif value in kept:
+            elif value in kept or flags.GUARD:  # with guard pages there is no arena: each value has a block
                 place[value] = (next_slot, 0)
                 result.owners.append((next_slot, _size(value)))
                 next_slot += 1
             else:
-                at = arena.take(_size(value))
-                live[value] = (at, _size(value))
+                at = arena.take(_space(value))
+                live[value] = (at, _space(value))
                 place[value] = (ARENA, at)
         if isinstance(step, Call) and step.copies and place[step.operands[0].value] == place[step.operands[1].value]:
             result.skipped.add(n)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..base import log
 from ..base.flags import flags
 from ..base.target import host
 from ..device import memory, native
@@ -51,13 +52,20 @@ profiled: dict[str, list] | None = None
 
 
 class _Arena:
-    """The one arena of the device, shared by all plans; it only grows."""
+    """The one arena of the device, shared by all plans; it only grows.
+
+    ``depth``: plans that are running, one inside the other: what NumPy does for a plan, a signal handler and a
+    finalizer may compute, too. Plans inside have memory of their own.
+    """
 
     buffer: Buffer | None = None
+    depth = 0
 
 
 def arena(nbytes: int) -> Buffer:
-    """The arena, at least ``nbytes`` large."""
+    """The arena, at least ``nbytes`` large; inside a running plan another block."""
+    if _Arena.depth:
+        return memory.allocate(max(nbytes, memory.ALIGNMENT))
     found = _Arena.buffer
     if found is None or found.nbytes < nbytes:
         _Arena.buffer = None  # give the old one back first: the two must not add up
@@ -225,30 +233,50 @@ class NativePlan:
     # --- running
     def run(self, leaves: Sequence[Buffer], scalars: Sequence[Any]) -> list[tuple[Buffer, Any]]:
         """(buffer, form) of each output. Nothing is written to donated memory unless all checks pass."""
-        placement, bases = self.placement, self.bases
         with run_lock:
             if self.pool.pid != os.getpid():
                 self._rebuild_pool()
-            buffers: dict[int, Buffer] = {LEAVES + k: b for k, b in enumerate(leaves)}
-            buffers.update(self.constants)
-            for slot, size in placement.owners:
-                buffers[slot] = memory.allocate(size)
-            space = arena(placement.arena)
-            bases[ARENA] = space.ptr
-            for slot, b in buffers.items():
-                bases[slot] = b.ptr
-            if scalars:
-                self.scalar_format.pack_into(self.scalars, 0, *scalars)
-                for i, terms in self.moves:
-                    self.dyn[i] = sum([min(max(scalars[s], 0), limit) * c for s, limit, c in terms])
-            self.status[0] = 0
-            if profiled is not None or flags.NAN:
+            if not _Arena.depth:
+                return self._run(leaves, scalars)
+            outer = self._tables()  # this plan itself may be the one that is interrupted
+            kept = [table[:] for table in outer]
+            try:
+                return self._run(leaves, scalars)
+            finally:
+                for table, before in zip(outer, kept, strict=True):
+                    table[:] = before
+
+    def _tables(self) -> tuple[array.array, ...]:
+        """What a run writes of the plan."""
+        return self.bases, self.dyn, self.argv, self.scalars, self.status, self.context
+
+    def _run(self, leaves: Sequence[Buffer], scalars: Sequence[Any]) -> list[tuple[Buffer, Any]]:
+        placement, bases = self.placement, self.bases
+        buffers: dict[int, Buffer] = {LEAVES + k: b for k, b in enumerate(leaves)}
+        buffers.update(self.constants)
+        for slot, size in placement.owners:
+            buffers[slot] = memory.allocate(size)
+        buffers[ARENA] = arena(placement.arena)
+        for slot, b in buffers.items():
+            bases[slot] = b.ptr
+        if scalars:
+            self.scalar_format.pack_into(self.scalars, 0, *scalars)
+            for i, terms in self.moves:
+                self.dyn[i] = sum([min(max(scalars[s], 0), limit) * c for s, limit, c in terms])
+        self.status[0] = 0
+        if flags.GUARD and not _Arena.depth:
+            self.pool.poison()
+        _Arena.depth += 1
+        try:
+            if profiled is not None or flags.NAN or flags.GUARD and log.on("plan"):
                 self._walk_singly(buffers)
             else:
                 self._walk(buffers)
-            Counters.calls += len(self.calls)
-            if self.scalar_results:
-                self._copy_scalars(buffers)
+        finally:
+            _Arena.depth -= 1
+        Counters.calls += len(self.calls)
+        if self.scalar_results:
+            self._copy_scalars(buffers)
         return [(buffers[slot], form) for slot, form in self.results]
 
     def _copy_scalars(self, buffers: dict[int, Buffer]) -> None:
@@ -284,8 +312,9 @@ class NativePlan:
             raise interrupted
 
     def _walk_singly(self, buffers: dict[int, Buffer]) -> None:
-        """One step at a time, with the clock or a look for NaNs between them."""
-        singles = self._singles()
+        """One step at a time, with the clock, a look for NaNs or a line of the log between them."""
+        table, context = self._singles()
+        singles = context.buffer_info()[0]
         pc_word = native.CONTEXT.index("pc")
         at = 0
         while at != self.stop:
@@ -297,11 +326,13 @@ class NativePlan:
             if call is None:
                 at = self._control(at)
                 continue
+            if log.on("plan"):
+                log.say("plan", f"step {at}: {call.spec.name}")
             start = time.perf_counter()
             self.run_native(singles, 2 * at)
             seconds = time.perf_counter() - start
             at += 1
-            if self._single_context[pc_word] < 0:
+            if context[pc_word] < 0:
                 raise self._failed()
             if profiled is not None:
                 row = profiled.setdefault(call.spec.name, [0, 0.0, 0, 0])
@@ -332,18 +363,17 @@ class NativePlan:
             return target if number.value < n else at + 1
         return at + 1
 
-    def _singles(self) -> int:
-        """A context whose table stops after every step."""
+    def _singles(self) -> tuple[array.array, array.array]:
+        """A table that stops after every step, and its context."""
         width = native.STEP_WORDS
         stop = array.array("q", [native.STOP] + [0] * (width - 1))
         table = array.array("q")
         for at in range(self.stop):
             table.extend(self.steps[at * width:(at + 1) * width])
             table.extend(stop)
-        self._single_steps = table
-        self._single_context = array.array("q", self.context)
-        self._single_context[0] = table.buffer_info()[0]
-        return self._single_context.buffer_info()[0]
+        context = array.array("q", self.context)
+        context[0] = table.buffer_info()[0]
+        return table, context
 
     def _look_for_nan(self, call: Call, buffers: dict[int, Buffer]) -> None:
         """Raise if the call wrote a NaN although nothing that it read has one."""
@@ -380,7 +410,7 @@ class NativePlan:
         dtype = v.type.dtype.numpy
         if slot == SCALARS:
             return np.frombuffer(self.scalars, np.uint8)[offset:offset + dtype.itemsize].view(dtype).reshape(())
-        buffer = arena(0) if slot == ARENA else buffers[slot]
+        buffer = buffers[slot]
         form = self.forms.get(slot - LEAVES)
         if form is not None:
             return memory.as_numpy(buffer, dtype, v.type.shape, form.strides, form.offset)

@@ -1,0 +1,110 @@
+"""``GEMEL_GUARD=1``: what reads or writes out of bounds, after a free, or before a write is stopped or shows."""
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+KERNEL = """
+import numpy as np
+from gemel.engine.base import dtypes as dt
+from gemel.engine.base.target import host
+from gemel.engine.device.memory import allocate, as_numpy
+from gemel.engine.loops.elementwise import load_element, store_element
+from gemel.engine.loops.ir import KernelBuilder
+from gemel.engine.loops.calls import Call, KernelSpec, Operand, Temp
+from tests.execute import Plan
+
+def kernel(name, target):
+    k = KernelBuilder(name, target.native)
+    source, result = k.arg(0), k.arg(1)
+    k.loop(0, LOADS, body=lambda i: store_element(
+        k, dt.float32, load_element(k, dt.float32, k.offset(source, i, "f32"), 1), k.offset(result, i, "f32")))
+    return k.finish()
+
+x, y = allocate(40), allocate(4 * STORES)  # ten numbers
+as_numpy(x, np.dtype(np.float32), (10,))[...] = 1
+"""
+RUN = """
+arrays = {"x": x, "y": y}
+Plan([Call(KernelSpec("copy", ("copy", LOADS), kernel), [Operand("x"), Operand("y")], (), 1, 1, (1,))], arrays)()
+print("over")
+"""
+SAFE = """
+import gc
+import gemel
+x = gemel.arange(1000.0)
+for _ in range(3):
+    y = (((x * 2).cumsum(0) + 1).reshape(10, 100) @ x.reshape(100, 10)).sum(0).flip(0)
+print(y.tolist())
+"""
+
+
+def result(code: str, guard: bool = True, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120,
+                          env={**os.environ, "GEMEL_GUARD": str(int(guard)), **environment})
+
+
+def copying(loads: int, stores: int) -> str:
+    return f"LOADS, STORES = {loads}, {stores}\n{KERNEL}{RUN}"
+
+
+def stopped(found: subprocess.CompletedProcess) -> bool:
+    return found.returncode in (-signal.SIGSEGV, -signal.SIGBUS) and "over" not in found.stdout
+
+
+@pytest.mark.parametrize("loads, stores", [(11, 16), (10, 9)], ids=["load", "store"])
+def test_a_kernel_that_goes_one_element_too_far_is_stopped(loads: int, stores: int) -> None:
+    assert stopped(result(copying(loads, stores)))
+
+
+def test_a_kernel_that_stays_inside_is_not() -> None:
+    found = result(copying(10, 10))
+    assert found.returncode == 0 and found.stdout == "over\n", found.stderr
+
+
+def test_memory_is_full_of_nan_at_first_and_gone_afterwards() -> None:
+    code = """
+import ctypes
+import numpy as np
+from gemel.engine.device import memory
+b = memory.allocate(24)
+assert np.isnan(memory.as_numpy(b, np.dtype(np.float64), (3,))).all()
+before, where = memory.Statistics.live, b.ptr
+del b
+assert memory.Statistics.live < before
+print("freed", flush=True)
+ctypes.c_double.from_address(where).value
+print("over")
+"""
+    found = result(code)
+    assert "freed" in found.stdout and stopped(found), found.stderr
+
+
+def test_the_log_names_each_kernel_before_it_runs() -> None:
+    found = result("import gemel; print(gemel.arange(10.0).cumsum(0)[3].item())", GEMEL_TIER="0", GEMEL_LOG="plan")
+    assert found.stdout == "6.0\n" and "step 0: " in found.stderr
+
+
+@pytest.mark.parametrize("tier", ["0", "1"])
+def test_results_are_the_same(tier: str) -> None:
+    found = [result(SAFE, guard, GEMEL_TIER=tier) for guard in (False, True)]
+    assert found[0].returncode == found[1].returncode == 0, found[1].stderr
+    assert found[0].stdout == found[1].stdout and "nan" not in found[0].stdout
+
+
+def test_more_blocks_than_a_process_may_map() -> None:
+    found = result("""
+from gemel.engine.device import guard, memory
+guard.BLOCKS = 20
+kept = [memory.allocate(8) for _ in range(30)]
+assert sum(b.size_class < 0 for b in kept) == 20 and len({b.ptr for b in kept}) == 30
+del kept
+assert not guard._blocks and memory.allocate(100).size_class < 0
+""")
+    assert found.returncode == 0 and found.stderr.count("20 blocks lie between guard pages") == 1, found.stderr
