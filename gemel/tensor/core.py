@@ -648,17 +648,17 @@ class ForeignArray:
 
     def reclaimed(self) -> Value | None:
         """The storage as a value, once nobody else can see it: nothing but this object holds the array."""
-        array, known = self.array, 4  # the slot, two local names, the argument
+        array, known = self.array, 5  # the slot, two local names, and two of the count itself
         if not array.flags.c_contiguous:
             return None
         owner = array
-        while sys.getrefcount(owner) == known:
+        while next(map(sys.getrefcount, (owner,))) == known:
             if owner.base is None:
                 t = tensor_type(dt.from_numpy(array.dtype), array.shape)
                 return ready(t, memory.foreign(array.ctypes.data, array.nbytes, array))
             if not isinstance(owner.base, np.ndarray):
                 return None
-            owner, known = owner.base, 3  # the view's reference, the local name, the argument
+            owner, known = owner.base, 4  # the view's reference, the local name, and two of the count itself
         return None
 
 
@@ -703,10 +703,11 @@ def export(t: TensorCore, reason: str) -> ForeignArray | ExportedMemory:
     whole = _whole(cell).value
     array = executor.observe(whole, reason)
     buffer = whole.buffer
-    # `whole` is known to the tensor or the cell, and here; the buffer to the value, the array, and here
-    known = 2 + (cell.value is whole) + (t._value is whole)
+    # `whole` is known to the tensor or the cell, and here; the buffer to the value, the array, and here; a count over
+    # a tuple adds two, whatever a release of Python does for calls
+    known = 3 + (cell.value is whole) + (t._value is whole)
     if (whole.form is not whole.type or buffer.__class__ is not memory.Buffer or buffer.foreign
-            or sys.getrefcount(whole) > known or sys.getrefcount(buffer) > 4):
+            or next(map(sys.getrefcount, (whole,))) > known or next(map(sys.getrefcount, (buffer,))) > 5):
         whole = from_array(array)
     cell.value, cell.foreign = whole, ExportedMemory(whole)
     whole.cell, whole.version = cell.ref, cell.tracked

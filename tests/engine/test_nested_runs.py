@@ -15,7 +15,7 @@ from gemel.engine.ir.op import op
 from gemel.engine.ir.primitives import ROWS
 from gemel.engine.ir.program import Program
 from gemel.engine.ir.types import tensor_type
-from tests.plans import Native, interpret, same_bits
+from tests.plans import Native, array_of, interpret, place, same_bits
 
 N = 1000
 #: what the host operation does before it adds one
@@ -64,7 +64,6 @@ def test_a_plan_inside_itself() -> None:
     p = across()
     expected = [interpret(p, [v])[0] for v in (x, y)]
     plan = Native(p, [x], True).plan
-    from tests.plans import array_of, place
     found = []
 
     def once(values: np.ndarray) -> np.ndarray:

@@ -2,10 +2,12 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
 import zlib
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -388,3 +390,28 @@ def check_inner_loop(text: str, instruction: str, name: str) -> None:
 def test_every_instruction_set_compiles(target: tuple[str, ...]) -> None:
     found = subprocess.run([sys.executable, "-c", _ISA_SCRIPT, *target], check=False, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr[-3000:]
+
+
+# --- AMX on other machines ---------------------------------------------------------------------------
+
+@pytest.mark.skipif(host().isa != "avx512", reason="kernels for AMX use AVX-512, too")
+def test_tiles_in_software() -> None:
+    """The kernels for AMX with their tile instructions in software: the oracle's bits, and no access out of bounds."""
+    found = subprocess.run([sys.executable, "-c", "from tests.ops.test_gemm_native import tiles_report as t; t()"],
+                           check=False, capture_output=True, text=True, env={**os.environ, "GEMEL_GUARD": "1"})
+    assert found.returncode == 0, found.stderr[-3000:]
+
+
+def tiles_report() -> None:
+    from tests import execute, tiles
+    text = execute.kernel_text
+    with tiles.emulated(), mock.patch.object(execute, "kernel_text", lambda spec: tiles.in_software(text(spec))):
+        assert in_tiles(dt.bfloat16.numpy)
+        rng = seed("tiles")
+        for m, k, n in ((16, 32, 32), (33, 31, 17), (9, 4200, 40), (130, 64, 7)):
+            for layouts in ("NN", "TT"):
+                a, b = (strided(random(rng, shape, dt.bfloat16), (1, 0) if kind == "T" else (0, 1), gap)
+                        for shape, kind, gap in zip(((m, k), (k, n)), layouts, (0, m % 2), strict=True))
+                c = np.zeros((m, n), dt.bfloat16.numpy)
+                run(a, b, [c], dt.bfloat16, dt.bfloat16, threads=2)
+                same(c, exact(a, b, dt.bfloat16))

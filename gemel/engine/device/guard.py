@@ -6,8 +6,8 @@ NaN as a float, -1 as an integer, so that a value that nobody wrote shows in the
 without rights until ``QUARANTINE`` more have been freed: a use after free is stopped too.
 
 A process may have so many mappings only: when ``BLOCKS`` blocks are alive, further ones are ordinary memory, which is
-said once. Blocks of up to ``EXACT`` bytes end exactly at the guard page, whatever alignment that gives; larger ones keep the
-alignment of 64 that stores past the cache need.
+said once. Blocks of up to ``EXACT`` bytes end exactly at the guard page, whatever alignment that gives; larger ones
+keep the alignment of 64 that stores past the cache need.
 """
 from __future__ import annotations
 

@@ -202,8 +202,11 @@ def release_cached() -> int:
     for size in list(_free):
         blocks = _free[size]
         keep = []
-        while blocks:
-            ptr = blocks.pop()
+        while True:
+            try:
+                ptr = blocks.pop()
+            except IndexError:  # asking first would not do: other threads take blocks, too
+                break
             found = _mapped.pop(ptr, None)
             if found is None:
                 keep.append(ptr)

@@ -43,16 +43,16 @@ class Counters:
 sync_forbidden = 0
 
 
-def donatable(trace: Trace) -> tuple[int, ...]:
-    """Leaves whose memory nobody will read after this flush, so that a result may take it over."""
-    found = []
-    for k, n in enumerate(map(sys.getrefcount, trace.leaves)):
-        if n == 2:
-            buffer = trace.leaves[k].buffer
-            # references: the value's slot, the local name, the argument
-            if sys.getrefcount(buffer) == 3 and not buffer.foreign and not buffer.exports:
-                found.append(k)
-    return tuple(found)
+def donatable(trace: Trace, buffers: list[Any]) -> tuple[int, ...]:
+    """Leaves whose memory nobody will read after this flush, so that a result may take it over.
+
+    Args:
+        buffers: those of the leaves; nothing else but the leaves holds them where they may be taken.
+    """
+    # counted from ``map`` over a list: its reference and the list's, whatever a release of Python does for calls
+    held = list(map(sys.getrefcount, buffers))
+    return tuple([k for k, n in enumerate(map(sys.getrefcount, trace.leaves)) if n == 2 and held[k] == 3
+                  and not buffers[k].foreign and not buffers[k].exports])
 
 
 def flush(trace: Trace, reason: str) -> None:
@@ -82,7 +82,8 @@ def _clear(trace: Trace) -> None:
 
 
 def _run(trace: Trace, roots: list[int], reason: str) -> None:
-    donate = donatable(trace)
+    buffers = [v.buffer for v in trace.leaves]
+    donate = donatable(trace, buffers)
     key = (tuple(trace.code), tuple([v.form for v in trace.leaves]), tuple(roots), donate,
            tuple([t for _, t in trace.scalars]), flags.TIER)
     entry = _plans.get(key)
@@ -98,7 +99,6 @@ def _run(trace: Trace, roots: list[int], reason: str) -> None:
     if log.on("trace"):
         log.say("trace", f"flush because {reason}: {len(trace.values)} results recorded, {len(roots)} wanted, "
                          f"{'new plan' if entry.runs == 0 else f'run {entry.runs + 1}'}\n{entry.program}")
-    buffers = [v.buffer for v in trace.leaves]
     results = entry.run(buffers, [n for n, _ in trace.scalars])
     values = trace.values
     for r, (buffer, form) in zip(roots, results, strict=True):
@@ -168,7 +168,7 @@ def _holds(op: Op, check: Op | None) -> bool:
     if op is check:
         return True
     return op.row.body is not None and any(
-        _holds(e.op, check) for types in op.results for e in body_of(op, types).equations)
+        _holds(e.op, check) for types in tuple(op.results) for e in body_of(op, types).equations)
 
 
 def materialize(v: Value, reason: str) -> Buffer:
