@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..engine.base import dtypes as dt
+from ..engine.runtime.trace import hold
 from ..tensor.core import apply_named, from_array, public, wrap
 from ..tensor.tape import Accumulate
 from ..tensor.tensor import Tensor
@@ -53,6 +54,7 @@ class Parameter(Tensor):
             data = empty_data()
         if not isinstance(data, Tensor):
             raise TypeError(f"a Parameter is made from a Tensor. Received: {type(data).__name__}")
+        hold(data._read())
         return share(object.__new__(cls), data, requires_grad)
 
     def __init__(self, data: Any = None, requires_grad: bool = True) -> None:

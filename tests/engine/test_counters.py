@@ -64,6 +64,22 @@ def test_layer_norm_is_one_kernel_that_reads_once():
     assert 2 * BYTES <= moved <= 1.1 * 2 * BYTES
 
 
+def test_cross_entropy_of_a_large_vocabulary_and_its_gradient_are_one_kernel_over_the_logits():
+    rows, classes = 4, 50257
+    x, y = numbers(rows, classes).requires_grad_(), gemel.from_numpy(np.arange(rows))
+
+    def step() -> None:
+        x.grad = None
+        F.cross_entropy(x, y).backward()
+        x.grad.numpy()
+    for _ in range(2):
+        step()
+    with debug.profile() as seen:
+        step()
+    large = [r for r in seen.rows if r.nbytes > 4 * rows * classes]
+    assert len(large) == 1 and large[0].calls == 1
+
+
 def test_a_training_step_syncs_once_and_compiles_nothing():
     net = nn.Sequential(nn.Linear(33, 64), nn.ReLU(), nn.Linear(64, 10))
     optimizer = optim.SGD(net.parameters(), lr=0.1, momentum=0.9)

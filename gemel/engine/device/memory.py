@@ -1,8 +1,10 @@
 """Device memory: buffers, the caching allocator, the budget.
 
 A :class:`Buffer` is a block of memory that returns to its size class when the last reference goes. Blocks stay
-mapped for reuse (fresh pages cost more than most kernels) and large ones ask for huge pages. Memory that others
-can see (NumPy arrays, mapped files) is wrapped as a *foreign* buffer: never reused, never donated.
+mapped for reuse (fresh pages cost more than most kernels) and large ones ask for huge pages. A large block may serve
+a request of up to a fifth less; where a new one has to be mapped, unused ones of other sizes are given back to the
+system first, so that a program whose sizes change does not hold the sum of all it ever needed. Memory that others can
+see (NumPy arrays, mapped files) is wrapped as a *foreign* buffer: never reused, never donated.
 
 With ``GEMEL_GUARD`` nothing is reused: every block lies between guard pages (see ``guard``).
 """
@@ -26,6 +28,7 @@ ALIGNMENT = 64
 _SLAB = 1 << 20
 _PAGE = mmap.PAGESIZE
 _HUGE = 2 << 20
+_SLACK = 64 << 20  # bytes of unused large blocks that are kept at least, however little is in use
 
 
 class Buffer:
@@ -142,7 +145,7 @@ def allocate(nbytes: int) -> Buffer:
     except IndexError:
         if flags.GUARD and guard.room():
             return _guarded(b)
-        b.ptr = _carve(size)
+        b.ptr, size = _larger(size) or (_carve(size), size)
     b.size_class = size
     Statistics.live += size
     if Statistics.live > Statistics.peak:
@@ -150,9 +153,29 @@ def allocate(nbytes: int) -> Buffer:
     return b
 
 
+def _larger(size: int) -> tuple[int, int] | None:
+    """A free large block of a little more than ``size`` bytes: address and size class."""
+    if size < _SLAB // 4:
+        return None
+    for found in sorted(n for n in list(_free) if size < n <= size + size // 4):
+        try:
+            return _free[found].pop(), found
+        except IndexError:
+            continue
+    return None
+
+
+def _make_room(nbytes: int) -> None:
+    """Unmap unused large blocks, the largest first, where more of them than a sixteenth of all would stay unused."""
+    spare = Statistics.reserved - Statistics.live + nbytes - max(_SLACK, Statistics.reserved // 16)
+    if spare > 0:
+        release_cached(min(spare, nbytes))
+
+
 def _carve(size: int) -> int:
     with _lock:
         if size >= _SLAB // 4:
+            _make_room(size)
             mapping, ptr = _map(-(-size // _PAGE) * _PAGE)
             _mapped[ptr] = mapping
             return ptr
@@ -196,13 +219,13 @@ def foreign(ptr: int, nbytes: int, owner: Any) -> Buffer:
     return b
 
 
-def release_cached() -> int:
-    """Unmap the large blocks that nobody uses; the bytes given back to the system."""
+def release_cached(enough: int = sys.maxsize) -> int:
+    """Unmap large blocks that nobody uses, until ``enough`` bytes are given back to the system; how many were."""
     freed = 0
-    for size in list(_free):
+    for size in sorted(_free, reverse=True):
         blocks = _free[size]
         keep = []
-        while True:
+        while freed < enough:
             try:
                 ptr = blocks.pop()
             except IndexError:  # asking first would not do: other threads take blocks, too

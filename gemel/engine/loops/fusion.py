@@ -418,10 +418,10 @@ class Fusion:
             spread = phase > 0 and bool(used & set(g.reduced_variables()))
         if not spread:
             return None
-        extent = 1
-        for v in g.reduced_variables():
-            extent *= d.sizes[v]
-        arrays = len({s for s, _ in g.reads.values()}) + 1
+        reduced = set(g.reduced_variables())
+        extent = math.prod(d.sizes[v] for v in reduced)
+        rows = {s for s, at in g.reads.values() if any(v in reduced for a in d.resolve_all(at) for v, _ in a.terms)}
+        arrays = len(rows) + 1
         if extent > MAX_ROW or extent * arrays * 4 > ROW_BYTES:
             return Refusal(f"a row of {extent} elements does not stay in cache between phases")
         return None

@@ -52,25 +52,37 @@ profiled: dict[str, list] | None = None
 
 
 class _Arena:
-    """The one arena of the device, shared by all plans; it only grows.
+    """The one arena of the device, shared by all plans.
+
+    It grows when a plan needs more, and shrinks when none of the latest ``WINDOW`` runs needed a half of it: a first
+    step, or a program that is not run any more, does not hold memory for good.
 
     ``depth``: plans that are running, one inside the other: what NumPy does for a plan, a signal handler and a
     finalizer may compute, too. Plans inside have memory of their own.
     """
 
+    WINDOW = 64
     buffer: Buffer | None = None
+    needed = 0   # most that a run of this window asked for
+    runs = 0
     depth = 0
 
 
 def arena(nbytes: int) -> Buffer:
-    """The arena, at least ``nbytes`` large; inside a running plan another block."""
-    if _Arena.depth:
+    """The arena for a run that needs ``nbytes``; inside a running plan another block."""
+    a, found = _Arena, _Arena.buffer
+    if a.depth:
         return memory.allocate(max(nbytes, memory.ALIGNMENT))
-    found = _Arena.buffer
+    a.needed, a.runs = max(a.needed, nbytes), a.runs + 1
+    if a.runs >= a.WINDOW:
+        if found is not None and found.nbytes > max(2 * a.needed, 1 << 20):
+            found = a.buffer = None
+        nbytes = max(nbytes, a.needed)
+        a.needed = a.runs = 0
     if found is None or found.nbytes < nbytes:
-        _Arena.buffer = None  # give the old one back first: the two must not add up
+        a.buffer = None  # give the old one back first: the two must not add up
         del found
-        found = _Arena.buffer = memory.allocate(max(nbytes, 1 << 16))
+        found = a.buffer = memory.allocate(max(nbytes, 1 << 16))
     return found
 
 

@@ -21,6 +21,7 @@ from .decode import decode
 from .native_plan import NativePlan
 
 HOT = 2  # runs after which a program gets a fused plan
+HEAVY = 64 << 20  # bytes of a result from which on a program is fused at once
 
 
 class Entry:
@@ -59,6 +60,11 @@ class Entry:
         if tier == "1":
             self.fused = self.build(FUSED, True)
             return self.fused.run(leaves, scalars)
+        if tier == "auto" and not self.requested and heavy(self.program):
+            self.requested = True
+            self.build_fused()
+            if self.fused is not None:
+                return self.fused.run(leaves, scalars)
         if tier == "auto" and self.runs >= HOT and not self.requested:
             self.requested = True
             service.submit(self.build_fused)
@@ -70,7 +76,7 @@ class Entry:
         return NativePlan(run_passes(self.program, passes), self.forms, self.donate, fused, self.updates)
 
     def build_fused(self) -> None:
-        """Prepare the fused plan (in the background); the next run takes it."""
+        """Prepare the fused plan (in the background, unless the program is heavy); the next run takes it."""
         try:
             self.fused = self.build(FUSED, True)
         except Exception as error:  # the generic plan keeps running: say why, lose nothing
@@ -80,6 +86,12 @@ class Entry:
             sys.stderr.write(f"gemel: a fused plan could not be built, generic kernels go on: {error}\n")
             if log.on("compile"):
                 log.say("compile", traceback.format_exc())
+
+
+def heavy(program: Program) -> bool:
+    """Would running op by op take longer than LLVM does, and hold several copies of something very large?"""
+    large = [e for e in program.equations if any(v.type.nbytes >= HEAVY for v in e.outputs)]
+    return len(large) > 1 or any(e.op.row.body is not None for e in large)
 
 
 def updates_of(trace, roots: list[int], donate: tuple[int, ...]) -> dict[int, int]:

@@ -131,6 +131,16 @@ def mark(reason: str) -> None:
         flush(trace, reason)
 
 
+def hold(v: Value) -> None:
+    """``v`` will be held for long (a parameter): while it is pending, its bytes count as pinned.
+
+    A model's first parameters are computed before its last ones are recorded, and not together with its first step.
+    """
+    mark("many parameters are waiting for their first values")
+    if v.buffer is None and v.trace is local.trace:
+        local.trace.pinned += v.type.nbytes
+
+
 def settle(reason: str) -> None:
     """Run what this thread has recorded: the end of an optimizer's step. A capture goes on recording."""
     if local.capture is None and local.trace.code:

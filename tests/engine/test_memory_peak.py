@@ -1,0 +1,67 @@
+"""Memory that is held: unused blocks, the arena, pending parameters, temporaries of large operations."""
+from __future__ import annotations
+
+import pytest
+
+import gemel
+from gemel import debug, nn
+from gemel.engine.base.flags import flags, override
+from gemel.engine.device import memory
+from gemel.engine.device.memory import Statistics
+from gemel.engine.runtime import native_plan, plans
+from gemel.nn import functional as F
+
+MIB = 1 << 20
+reusing = pytest.mark.skipif(flags.GUARD, reason="between guard pages no block is used again")
+
+
+@reusing
+def test_unused_blocks_are_given_back_before_new_ones_are_mapped():
+    memory.release_cached()
+    before = Statistics.reserved
+    for size in (512, 768, 1024, 1536):
+        block = memory.allocate(size * MIB)
+        del block
+    slack = max(memory._SLACK, Statistics.reserved // 16)
+    assert Statistics.reserved - before <= 1536 * MIB + slack
+    memory.release_cached()
+
+
+@reusing
+def test_a_block_serves_a_request_that_is_a_little_smaller():
+    block = memory.allocate(200 * MIB)
+    address, reserved = block.ptr, Statistics.reserved
+    del block
+    block = memory.allocate(180 * MIB)
+    assert block.ptr == address and Statistics.reserved == reserved
+    live = Statistics.live
+    del block
+    assert live - Statistics.live >= 200 * MIB  # it counts as what it is
+    memory.release_cached()
+
+
+def test_the_arena_shrinks_when_nobody_needs_it():
+    with native_plan.run_lock:
+        assert native_plan.arena(96 * MIB).nbytes >= 96 * MIB
+        for _ in range(2 * native_plan._Arena.WINDOW):
+            found = native_plan.arena(MIB)
+    assert found.nbytes < 48 * MIB
+
+
+def test_large_operations_are_fused_at_once():
+    x = gemel.zeros(plans.HEAVY // 4)
+    x.numpy()
+    with override(TIER="auto"), debug.counting() as seen:
+        y = F.gelu(x, approximate="tanh")
+        y.numpy()
+    assert seen["calls"] == 1
+
+
+def test_parameters_are_computed_while_a_model_is_built():
+    with override(PENDING_BYTES=MIB), debug.counting() as seen:
+        model = nn.Sequential(*(nn.Linear(512, 512) for _ in range(6)))  # 1 MiB each
+    assert seen["flushes"] >= 2
+    plain = nn.Sequential(*(nn.Linear(8, 8) for _ in range(6)))
+    with debug.counting() as seen:
+        plain = nn.Sequential(*(nn.Linear(8, 8) for _ in range(6)))
+    assert seen["flushes"] == 0 and len(list(model.parameters())) == len(list(plain.parameters()))
