@@ -69,7 +69,8 @@ _install_frames()
 _LAZY = frozenset(("autograd", "compiler", "debug", "func", "linalg", "models", "nn", "optim",
                    "random", "serialization", "special", "utils", "vision"))
 #: functions of such submodules
-_LAZY_NAMES = {"compile": ".compiler", "load": ".serialization", "save": ".serialization", "vmap": ".func"}
+_LAZY_NAMES = {"compile": ".compiler", "load": ".serialization", "norm_except_dim": ".nn.utils.weight_norm",
+               "save": ".serialization", "vmap": ".func"}
 #: functions of ``nn.functional`` that torch also has at the top
 _LAZY_NAMES.update(dict.fromkeys((
     "adaptive_avg_pool1d", "adaptive_max_pool1d", "alpha_dropout", "avg_pool1d", "batch_norm", "bilinear",
@@ -87,3 +88,7 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module 'gemel' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY, *_LAZY_NAMES})

@@ -123,6 +123,9 @@ POOLS = [
     layer("AdaptiveAvgPool2d", (None, 3), inputs=IMAGE), layer("AdaptiveAvgPool2d", (1, 1), inputs=IMAGE),
     *(layer(f"AdaptiveMaxPool{n}d", 2, inputs=(2, 3) + (5,) * n) for n in (1, 2, 3)),
     layer("AdaptiveMaxPool2d", (3, None), return_indices=True, inputs=IMAGE),
+    *(layer(f"FractionalMaxPool{n}d", 2, size, ratio, inputs=(2, 3) + (8, 7, 5)[:n], return_indices=indices,
+            _random_samples=unit(2, 3, n))
+      for n in (2, 3) for size, ratio, indices in ((3, None, True), (None, 0.5, False))),
     layer("MaxUnpool1d", 2, inputs=[(1, 1, 4), torch.tensor([[[0, 3, 4, 7]]])]),
     layer("MaxUnpool2d", 2, 2, inputs=[(1, 1, 2, 2), torch.tensor([[[[0, 3], [8, 15]]]])]),
     layer("MaxUnpool3d", 2, inputs=[(1, 1, 1, 1, 1), torch.tensor([[[[[6]]]]])]),
@@ -135,6 +138,8 @@ NORMS = [
     layer("BatchNorm2d", 4, affine=False, inputs=IMAGE),
     layer("BatchNorm2d", 4, track_running_stats=False, inputs=IMAGE),
     layer("BatchNorm3d", 2, inputs=(2, 2, 3, 2, 4)),
+    layer("SyncBatchNorm", 6, inputs=X), layer("SyncBatchNorm", 4, 1e-2, None, bias=False, inputs=IMAGE),
+    layer("SyncBatchNorm", 4, affine=False, track_running_stats=False, inputs=IMAGE),
     layer("InstanceNorm1d", 3, inputs=(2, 3, 5)), layer("InstanceNorm1d", 3, affine=True, inputs=(3, 5)),
     layer("InstanceNorm2d", 4, affine=True, track_running_stats=True, inputs=IMAGE),
     layer("InstanceNorm3d", 2, track_running_stats=True, inputs=(2, 2, 3, 2, 4)),
@@ -181,6 +186,7 @@ REARRANGING = [
 ]
 
 classes = ints(6, 4)
+log_probs, labels = randn(6, 2, 5).log_softmax(2), torch.tensor([[1, 3, 3], [2, 1, 1]])
 LOSSES = [
     *(layer(name, reduction=reduction, inputs=[X, X]) for reduction in ("mean", "sum", "none")
       for name in ("L1Loss", "MSELoss", "SmoothL1Loss", "HuberLoss")),
@@ -207,6 +213,8 @@ LOSSES = [
     layer("CosineEmbeddingLoss", 0.1, inputs=[X, X, signs]),
     layer("MarginRankingLoss", margin=0.2, inputs=[(4,), (4,), signs]),
     layer("MultiMarginLoss", inputs=[X, classes]), layer("MultiMarginLoss", 2, 0.5, unit(6), inputs=[X, classes]),
+    *(layer("CTCLoss", blank, reduction, zero, inputs=[log_probs, labels, torch.tensor([6, 5]), torch.tensor([3, 2])])
+      for blank, reduction, zero in ((0, "mean", False), (0, "sum", True), (4, "none", False))),
     layer("TripletMarginLoss", inputs=[X, X, X]), layer("TripletMarginLoss", 2.0, 1, swap=True, inputs=[X, X, X]),
     layer("TripletMarginWithDistanceLoss", inputs=[X, X, X]),
     layer("TripletMarginWithDistanceLoss", margin=0.5, swap=True, reduction="none", inputs=[X, X, X]),

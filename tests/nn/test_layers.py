@@ -116,8 +116,7 @@ def test_signatures(name):
 
 def test_all_layers_are_there():
     """Every module class of torch.nn, but for those listed."""
-    missing = {"Container", "CrossMapLRN2d", "DataParallel", "FractionalMaxPool2d", "FractionalMaxPool3d",
-               "LinearCrossEntropyLoss", "SyncBatchNorm", "CTCLoss"}
+    missing = {"Container", "CrossMapLRN2d", "LinearCrossEntropyLoss"}
     theirs = {k for k, v in vars(torch.nn).items() if isinstance(v, type) and issubclass(v, torch.nn.Module)}
     own = {k for k, v in vars(nn).items() if isinstance(v, type) and issubclass(v, nn.Module)}
     assert theirs - own == missing - own
@@ -125,7 +124,8 @@ def test_all_layers_are_there():
     assert {n for n in theirs - missing if not n.startswith("Lazy")} - set(NAMES) <= {
         "MultiheadAttention", "Transformer", "TransformerEncoder", "TransformerEncoderLayer", "TransformerDecoder",
         "TransformerDecoderLayer", "GRU", "GRUCell", "LSTM", "LSTMCell", "RNN", "RNNBase", "RNNCell", "RNNCellBase",
-        "Module", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential", "NLLLoss2d"}
+        "DataParallel", "Module", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential",
+        "NLLLoss2d"}
 
 
 @pytest.mark.parametrize("name", ["Linear", "Bilinear", "Conv2d", "ConvTranspose2d", "Embedding", "PReLU",
@@ -158,7 +158,10 @@ ERRORS = [
     ("GroupNorm", (3, 4), "must be divisible by num_groups"), ("Embedding", (3, 4, 3), "within num_embeddings"),
     ("EmbeddingBag", (3, 4, None, 2.0, False, "mean", False, None, False, -4), "within num_embeddings"),
     ("HuberLoss", ("mean", "1"), "delta must be a float or int"), ("MultiMarginLoss", (3,), "only p == 1 and p == 2"),
-    ("TripletMarginLoss", (0,), "greater than 0"),
+    ("TripletMarginLoss", (0,), "greater than 0"), ("FractionalMaxPool2d", (2,), "FractionalMaxPool2d requires"),
+    ("FractionalMaxPool3d", (2, 3, 0.5), "only one of output_size"),
+    ("FractionalMaxPool3d", (0, 3), "kernel_size must"),
+    ("FractionalMaxPool2d", (2, None, 1.5), "output_ratio must be between"),
 ]
 
 
@@ -177,6 +180,7 @@ CALL_ERRORS = [
     ("InstanceNorm2d", (3,), (2, 3)), ("Softmax2d", (), (2, 3)), ("Linear", (3, 4), (2, 4)),
     ("Conv2d", (3, 4, 2), (2, 3, 4)), ("Conv2d", (3, 4, 2), (2, 2, 4, 4)), ("LayerNorm", (3,), (2, 4)),
     ("CircularPad2d", (1,), (2, 3)), ("GroupNorm", (2, 4), (2, 3, 5)), ("BatchNorm1d", (3,), (1, 3)),
+    ("SyncBatchNorm", (3,), (3,)), ("SyncBatchNorm", (3,), (3, 0)), ("SyncBatchNorm", (3,), (3, 4)),
 ]
 
 
@@ -203,6 +207,30 @@ def test_batch_norm_over_several_batches():
             close(layer.get_buffer(key), buffer, 1e-5, key)
         layer.reset_running_stats()
         assert layer.num_batches_tracked.item() == 0 and layer.running_var.tolist() == [1, 1, 1]
+
+
+def test_converting_to_synchronised_batch_norm():
+    model = nn.Sequential(nn.Conv1d(2, 3, 1), nn.Sequential(nn.BatchNorm1d(3), nn.BatchNorm1d(3, affine=False)))
+    x = gemel.randn(4, 2, 5)
+    model(x)
+    model[1][0].eval()
+    before = model(x)
+    weight = model[1][0].weight
+    converted = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    assert converted is model and type(model[1][0]) is type(model[1][1]) is nn.SyncBatchNorm
+    assert model[1][0].weight is weight and not model[1][0].training and model[1][1].training
+    assert model(x).tolist() == before.tolist()
+    with pytest.raises(NotImplementedError, match="process_group must be None"):
+        nn.SyncBatchNorm(3, process_group=object())
+    with pytest.raises(NotImplementedError, match="process_group must be None"):
+        nn.SyncBatchNorm.convert_sync_batchnorm(model, object())
+
+
+def test_data_parallel_is_the_module():
+    model = nn.DataParallel(nn.Linear(2, 1), device_ids=[0, 1])
+    assert repr(model) == repr(torch.nn.DataParallel(torch.nn.Linear(2, 1)))
+    x = gemel.ones(3, 2)
+    assert model(x).tolist() == model.module(x).tolist()
 
 
 def test_state_dicts_from_before_batches_were_counted():

@@ -141,3 +141,59 @@ def test_parameters_stay_leaves_off_the_tape():
     p = nn.Parameter(gemel.zeros(3, 3))
     for name in ("uniform_", "normal_", "trunc_normal_", "ones_", "eye_", "orthogonal_", "xavier_uniform_"):
         assert getattr(nn.init, name)(p) is p and p.is_leaf and p.requires_grad and p.grad is None
+
+
+def loaded(name, *args, **kwargs):
+    """A layer of each library with the same values."""
+    theirs, mine = getattr(torch.nn, name)(*args, **kwargs), getattr(nn, name)(*args, **kwargs)
+    with torch.no_grad():
+        for t in theirs.state_dict().values():
+            if t.is_floating_point():
+                t.copy_(torch.rand_like(t) + 0.5)
+    mine.load_state_dict({k: ours(v) for k, v in theirs.state_dict().items()})
+    return theirs.eval(), mine.eval()
+
+
+@pytest.mark.parametrize(("name", "args", "transpose", "options"), [
+    ("Conv1d", (4, 3, 2), False, {}), ("Conv2d", (4, 3, 2), False, {"bias": False}),
+    ("ConvTranspose2d", (4, 3, 2), True, {}), ("Conv2d", (4, 3, 2), False, {"affine": False})])
+def test_fuse_conv_bn(name, args, transpose, options):
+    n = int(name[-2])
+    affine = options.pop("affine", True) if options else True
+    (conv, my_conv), (bn, my_bn) = loaded(name, *args, **options), loaded(f"BatchNorm{n}d", 3, affine=affine)
+    want = torch.nn.utils.fuse_conv_bn_eval(conv, bn, transpose)
+    got = nn.utils.fuse_conv_bn_eval(my_conv, my_bn, transpose)
+    x = torch.randn(2, 4, *(5,) * n)
+    close(got.weight, want.weight, 1e-5, "weight")
+    close(got.bias, want.bias, 1e-5, "bias")
+    close(got(ours(x)), bn(conv(x)), 1e-4, "result")
+    assert isinstance(got.weight, nn.Parameter) and got.weight.requires_grad
+
+
+def test_fuse_linear_bn():
+    (linear, mine), (bn, my_bn) = loaded("Linear", 4, 3), loaded("BatchNorm1d", 3)
+    want, got = torch.nn.utils.fuse_linear_bn_eval(linear, bn), nn.utils.fuse_linear_bn_eval(mine, my_bn)
+    x = torch.randn(2, 4)
+    close(got(ours(x)), want(x), 1e-5, "result")
+    for library, layer, norm in ((torch, linear, bn), (gemel, mine, my_bn)):
+        other = library.nn.BatchNorm1d(2).eval()
+        with pytest.raises(AssertionError, match="To fuse, linear.out_features == bn.num_features"):
+            library.nn.utils.fuse_linear_bn_eval(layer, other)
+        with pytest.raises(AssertionError, match="running_mean"):
+            library.nn.utils.fuse_linear_bn_eval(layer, library.nn.BatchNorm1d(3, track_running_stats=False).eval())
+        with pytest.raises(AssertionError, match="Fusion only for eval!"):
+            library.nn.utils.fuse_linear_bn_eval(layer, norm.train())
+
+
+def test_skip_init():
+    gemel.manual_seed(3)
+    before = gemel.get_rng_state().tolist()
+    with debug.counting() as seen:
+        layer = nn.utils.skip_init(nn.Linear, 5, 2, bias=False)
+    assert seen["flushes"] == 0 and gemel.get_rng_state().tolist() == before
+    assert layer.weight.shape == (2, 5) and isinstance(layer.weight, nn.Parameter) and layer.weight.requires_grad
+    for library in (torch, gemel):
+        with pytest.raises(RuntimeError, match="Module must support a 'device' arg"):
+            library.nn.utils.skip_init(library.nn.ReLU)
+        with pytest.raises(RuntimeError, match="Expected a Module; got"):
+            library.nn.utils.skip_init(int)

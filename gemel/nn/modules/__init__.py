@@ -15,6 +15,7 @@ from .loss import *
 from .module import *
 from .normalization import *
 from .padding import *
+from .parallel import *
 from .pooling import *
 from .rearranging import *
 from .rnn import *

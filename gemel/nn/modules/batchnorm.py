@@ -12,7 +12,8 @@ from ..parameter import Parameter, UninitializedBuffer, UninitializedParameter
 from .lazy import LazyModuleMixin
 from .module import Module
 
-__all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "LazyBatchNorm1d", "LazyBatchNorm2d", "LazyBatchNorm3d"]
+__all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "LazyBatchNorm1d", "LazyBatchNorm2d", "LazyBatchNorm3d",
+           "SyncBatchNorm"]
 
 
 class _NormBase(Module):
@@ -180,3 +181,58 @@ class LazyBatchNorm3d(_LazyNorm, BatchNorm3d):
     """``BatchNorm3d`` that takes ``num_features`` from its first input. torch: ``torch.nn.LazyBatchNorm3d``"""
 
     cls_to_become = BatchNorm3d
+
+
+class SyncBatchNorm(_BatchNorm):
+    """Batch normalization of (N, C, ...) over the batches of all processes. In one process: that of ``BatchNorm``.
+
+    Args:
+        num_features, eps, momentum, affine, track_running_stats, bias: as :class:`BatchNorm2d`. process_group: None;
+        groups of processes do not exist yet. Raises: NotImplementedError for a group.
+
+    >>> model = gemel.nn.SyncBatchNorm.convert_sync_batchnorm(gemel.nn.Sequential(gemel.nn.BatchNorm1d(3)))
+    >>> model(gemel.randn(4, 3)).shape
+    gemel.Size([4, 3])
+
+    torch: ``torch.nn.SyncBatchNorm``
+    """
+
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
+                 track_running_stats: bool = True, process_group: Any = None, device: Any = None,
+                 dtype: DType | None = None, *, bias: bool = True) -> None:
+        _check_group(process_group)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
+        self.process_group = process_group
+
+    def _check_input_dim(self, input: Any) -> None:
+        if input.dim() < 2:
+            raise ValueError(f"expected at least 2D input (got {input.dim()}D input)")
+
+    def forward(self, input: Any) -> Any:
+        """``F.batch_norm`` with the layer's parameters and statistics."""
+        self._check_input_dim(input)
+        if input.size(1) == 0:
+            raise ValueError("SyncBatchNorm number of input channels should be non-zero")
+        return super().forward(input)
+
+    @classmethod
+    def convert_sync_batchnorm(cls, module: Any, process_group: Any = None) -> Any:
+        """``module`` with a ``SyncBatchNorm``, of the same parameters and statistics, for each batch norm in it."""
+        _check_group(process_group)
+        converted = module
+        if isinstance(module, _BatchNorm):
+            converted = SyncBatchNorm(module.num_features, module.eps, module.momentum, module.affine,
+                                      module.track_running_stats, process_group, bias=module.bias is not None)
+            if module.affine:
+                converted.weight, converted.bias = module.weight, module.bias
+            for name in ("running_mean", "running_var", "num_batches_tracked", "training"):
+                setattr(converted, name, getattr(module, name))
+        for name, child in module.named_children():
+            converted.add_module(name, cls.convert_sync_batchnorm(child, process_group))
+        return converted
+
+
+def _check_group(group: Any) -> None:
+    if group is not None:
+        raise NotImplementedError("SyncBatchNorm: groups of processes are not implemented; process_group must be None. "
+                                  f"Received: {group!r}")

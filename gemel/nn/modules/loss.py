@@ -11,7 +11,7 @@ from .distance import PairwiseDistance
 from .module import Module
 
 __all__ = [
-    "BCELoss", "BCEWithLogitsLoss", "CosineEmbeddingLoss", "CrossEntropyLoss", "GaussianNLLLoss",
+    "BCELoss", "BCEWithLogitsLoss", "CTCLoss", "CosineEmbeddingLoss", "CrossEntropyLoss", "GaussianNLLLoss",
     "HingeEmbeddingLoss", "HuberLoss", "KLDivLoss", "L1Loss", "MSELoss", "MarginRankingLoss", "MultiLabelMarginLoss",
     "MultiLabelSoftMarginLoss", "MultiMarginLoss", "NLLLoss", "NLLLoss2d", "PoissonNLLLoss", "SmoothL1Loss",
     "SoftMarginLoss", "TripletMarginLoss", "TripletMarginWithDistanceLoss",
@@ -358,3 +358,30 @@ class TripletMarginWithDistanceLoss(_Loss):
         """``F.triplet_margin_with_distance_loss``."""
         return F.triplet_margin_with_distance_loss(anchor, positive, negative, margin=self.margin, swap=self.swap,
                                                    distance_function=self.distance_function, reduction=self.reduction)
+
+
+class CTCLoss(_Loss):
+    """Minus the log probability of label sequences, over all alignments with the rows of the input (Graves et al.,
+    2006).
+
+    Args:
+        blank: the label that stands for none. reduction: ``"mean"`` divides each loss by the length of its target.
+        zero_infinity: zero, with zero gradients, where no alignment exists, instead of infinity.
+
+    >>> log_probs = gemel.randn(5, 1, 3).log_softmax(2)  # rows, batch, labels
+    >>> loss = gemel.nn.CTCLoss()(log_probs, gemel.tensor([[1, 2]]), gemel.tensor([5]), gemel.tensor([2]))
+    >>> loss.shape
+    gemel.Size([])
+
+    torch: ``torch.nn.CTCLoss``
+    """
+
+    def __init__(self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False) -> None:
+        super().__init__(reduction=reduction)
+        self.blank = blank
+        self.zero_infinity = zero_infinity
+
+    def forward(self, log_probs: Any, targets: Any, input_lengths: Any, target_lengths: Any) -> Any:
+        """``F.ctc_loss``."""
+        return F.ctc_loss(log_probs, targets, input_lengths, target_lengths, self.blank, self.reduction,
+                          self.zero_infinity)

@@ -9,7 +9,8 @@ from .module import Module
 from .sizes import per_axis
 
 __all__ = ["AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "AdaptiveMaxPool1d", "AdaptiveMaxPool2d",
-           "AdaptiveMaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d", "LPPool1d", "LPPool2d", "LPPool3d", "MaxPool1d",
+           "AdaptiveMaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d",
+           "FractionalMaxPool2d", "FractionalMaxPool3d", "LPPool1d", "LPPool2d", "LPPool3d", "MaxPool1d",
            "MaxPool2d", "MaxPool3d", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d"]
 
 _Size = int | Sequence[int]
@@ -276,3 +277,62 @@ class AdaptiveAvgPool3d(_AdaptiveAvgPool):
     """Means of (N, C, D, H, W) over ``output_size`` windows. torch: ``torch.nn.AdaptiveAvgPool3d``"""
 
     _function = staticmethod(F.adaptive_avg_pool3d)
+
+
+class _FractionalMaxPool(Module):
+    _n: int
+    _function: Callable[..., Any]
+    _random_samples: Any
+
+    def __init__(self, kernel_size: _Size, output_size: _Size | None = None,
+                 output_ratio: float | Sequence[float] | None = None, return_indices: bool = False,
+                 _random_samples: Any = None) -> None:
+        super().__init__()
+        name = type(self).__name__
+        self.kernel_size = per_axis(kernel_size, self._n)
+        if self._n == 3 and not all(k > 0 for k in self.kernel_size):
+            raise ValueError(f"kernel_size must be greater than 0, but got {kernel_size}")
+        self.return_indices = return_indices
+        self.register_buffer("_random_samples", _random_samples)
+        self.output_size = None if output_size is None else per_axis(output_size, self._n)
+        self.output_ratio = None if output_ratio is None else per_axis(output_ratio, self._n)
+        if output_size is None and output_ratio is None:
+            raise ValueError(f"{name} requires specifying either an output size, or a pooling ratio")
+        if output_size is not None and output_ratio is not None:
+            raise ValueError("only one of output_size and output_ratio may be specified")
+        if self.output_ratio is not None and not all(0 < r < 1 for r in self.output_ratio):
+            raise ValueError(f"output_ratio must be between 0 and 1 (got {output_ratio})")
+
+    def forward(self, input: Any) -> Any:
+        """The largest element of each window (with ``return_indices``: and its index in the plane)."""
+        return type(self)._function(input, self.kernel_size, self.output_size, self.output_ratio, self.return_indices,
+                                    _random_samples=self._random_samples)
+
+
+class FractionalMaxPool2d(_FractionalMaxPool):
+    """The largest element of windows of (N, C, H, W) or (C, H, W) at pseudo-random places (Graham, 2014).
+
+    Args:
+        kernel_size: of the windows. output_size: their number; or output_ratio: as a part of the input's size, between
+        0 and 1. return_indices: also give the places of the elements.
+    Raises: ValueError for none or both of ``output_size`` and ``output_ratio``, or a ratio out of its range.
+
+    >>> gemel.nn.FractionalMaxPool2d(2, output_ratio=0.5)(gemel.randn(1, 1, 8, 6)).shape
+    gemel.Size([1, 1, 4, 3])
+
+    torch: ``torch.nn.FractionalMaxPool2d``
+    """
+
+    _n = 2
+    _function = staticmethod(F.fractional_max_pool2d)
+
+
+class FractionalMaxPool3d(_FractionalMaxPool):
+    """:class:`FractionalMaxPool2d` for (N, C, D, H, W). torch: ``torch.nn.FractionalMaxPool3d``
+
+    >>> gemel.nn.FractionalMaxPool3d(2, output_size=(2, 3, 1))(gemel.randn(1, 1, 8, 6, 4)).shape
+    gemel.Size([1, 1, 2, 3, 1])
+    """
+
+    _n = 3
+    _function = staticmethod(F.fractional_max_pool3d)
