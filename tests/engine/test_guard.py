@@ -44,6 +44,28 @@ for _ in range(3):
 print(y.tolist())
 """
 
+VIEWS_THAT_OUTLIVE_THEIR_BASE = """
+import numpy as np
+import gemel
+MAKERS = {
+    "repeat": (lambda a: a.repeat(1000, 1), lambda a: np.tile(a, (1000, 1))),
+    "flip": (lambda a: a.flip(0), lambda a: a[::-1]),
+    "expand": (lambda a: a.expand(500, 7).clone(), lambda a: np.tile(a, (500, 1))),
+    "stack": (lambda a: gemel.stack([a] * 300), lambda a: np.tile(a, (300, 1))),
+    "transpose": (lambda a: a.repeat(1000, 1).t().contiguous(), lambda a: np.tile(a, (1000, 1)).T),
+}
+for name, (ours, theirs) in MAKERS.items():
+    x = ours(gemel.arange(7.0) * 2)
+    x.tolist()      # in memory: seven numbers, seen several times
+    x.add_(1)
+    x.mul_(2)
+    got = x.tolist()
+    x.add_(1)
+    want = (theirs(np.arange(7.0) * 2) + 1) * 2
+    assert got == want.tolist() and x.tolist() == (want + 1).tolist(), name
+print("over")
+"""
+
 
 def result(code: str, guard: bool = True, **environment: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120,
@@ -96,6 +118,13 @@ def test_results_are_the_same(tier: str) -> None:
     found = [result(SAFE, guard, GEMEL_TIER=tier) for guard in (False, True)]
     assert found[0].returncode == found[1].returncode == 0, found[1].stderr
     assert found[0].stdout == found[1].stdout and "nan" not in found[0].stdout
+
+
+@pytest.mark.parametrize("tier", ["0", "1"])
+def test_a_write_in_place_to_a_view_that_outlived_its_base(tier: str) -> None:
+    """Its value has more elements than the memory that holds them."""
+    found = result(VIEWS_THAT_OUTLIVE_THEIR_BASE, GEMEL_TIER=tier)
+    assert found.returncode == 0 and found.stdout == "over\n", found.stderr
 
 
 def test_more_blocks_than_a_process_may_map() -> None:

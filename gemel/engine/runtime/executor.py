@@ -46,12 +46,16 @@ sync_forbidden = 0
 def donatable(trace: Trace, buffers: list[Any]) -> tuple[int, ...]:
     """Leaves whose memory nobody will read after this flush, so that a result may take it over.
 
+    Results are row-major, so only the memory of a leaf that is row-major, too, has place for one: that of a leaf whose
+    rows are all the same row (a view that outlived its base) has not.
+
     Args:
         buffers: those of the leaves; nothing else but the leaves holds them where they may be taken.
     """
     # counted from ``map`` over a list: its reference and the list's, whatever a release of Python does for calls
     held = list(map(sys.getrefcount, buffers))
     return tuple([k for k, n in enumerate(map(sys.getrefcount, trace.leaves)) if n == 2 and held[k] == 3
+                  and trace.leaves[k].form is trace.leaves[k].type
                   and not buffers[k].foreign and not buffers[k].exports])
 
 
