@@ -5,7 +5,10 @@ import numpy as np
 import pytest
 
 import gemel
+from gemel.engine.base import dtypes as dt
 from gemel.engine.base.flags import override
+from gemel.engine.ir.types import tensor_type
+from tests.plans import check, interpret, program, same_bits
 
 
 @pytest.mark.parametrize("tier", ["0", "1"])
@@ -19,3 +22,64 @@ def test_a_value_needed_at_several_places_is_not_absorbed_at_one(taps, tier):
             total = total + doubled[:, at:at + 10]
         found = total.numpy()
     np.testing.assert_array_equal(found, sum(2 * x[:, at:at + 10] for at in range(taps)))
+
+
+F8, F3 = tensor_type(dt.float32, (8,)), tensor_type(dt.float32, (3,))
+
+
+def _window(b, x, at):
+    return b.slice(x, (2,), (5,))
+
+
+def _computed_window(b, x, at):
+    return b.dynamic_slice(x, [at], (3,), (1,))
+
+
+@pytest.mark.parametrize("window", [_window, _computed_window])
+@pytest.mark.parametrize("also", ["output", "view", "reader", "write", "state"])
+def test_a_value_that_others_need_whole_is_not_computed_in_part(window, also):
+    """``a`` is read twice through a window, so that it would fit into the loops of the window's readers."""
+    def body(b, x, y, at):
+        a = b.neg(x)
+        part = window(b, a, at)
+        c = b.select(b.lt(part, y), part, y)
+        if also == "output":
+            return c, a
+        if also == "view":
+            return c, b.flip(a, (0,))
+        if also == "reader":
+            return c, b.reduce_sum(a, (0,))
+        if also == "write":
+            return c, b.dynamic_update(a, c, [at], (1,))
+        loop = program([tensor_type(dt.int64), F8], lambda b, i, s: (b.mul(s, s),))
+        return c, b.loop(loop, 2, [a], [])[0]
+    p = program([F8, F3, tensor_type(dt.int64)], body)
+    arrays = [np.arange(8, dtype=np.float32) - 4, np.ones(3, np.float32), np.asarray(2)]
+    _, one = check(p, arrays)
+    assert same_bits(one.outputs[1], interpret(p, arrays)[1])
+
+
+def test_a_value_that_only_the_window_needs_is_computed_in_part():
+    def body(b, x, y):
+        part = b.slice(b.neg(x), (2,), (5,))
+        return b.select(b.lt(part, y), part, y)
+    _, one = check(program([F8, F3], body), [np.arange(8, dtype=np.float32) - 4, np.ones(3, np.float32)])
+    assert len(one.kernels) == 1
+
+
+@pytest.mark.parametrize("dtype", [dt.float16, dt.bfloat16, dt.float32, dt.float64], ids=str)
+@pytest.mark.parametrize("exponent", [-24, -20, -15, -14, -2, 3, 14, 15])
+def test_division_by_a_power_of_two(dtype, exponent):
+    """It becomes a product only where the reciprocal is a number of the dtype."""
+    x = np.ldexp(np.array([1, 1.5, -3, 0, 1023, 1.25]), np.array([exponent, exponent - 1, exponent + 2, 0, 4, 9]))
+    x = np.clip(x, -60000, 60000)
+    p = program([tensor_type(dtype, (6,))], lambda b, v: b.div(v, b.full_like(v, 2.0 ** exponent)))
+    check(p, [x.astype(dtype.numpy)])
+
+
+def test_complex_numbers_times_one_keep_their_rules():
+    """(1 - 0i) * 1 is 1 + 0i."""
+    x = np.array([complex(1, -0.0), complex(-0.0, 2), complex(np.inf, 1)], np.complex64)
+    p = program([tensor_type(dt.complex64, (3,))],
+                lambda b, v: (b.mul(v, b.full_like(v, 1)), b.sub(v, b.full_like(v, 0))))
+    check(p, [x], host=True)

@@ -10,16 +10,16 @@ value that the group computes is the index at which the group computes it. Every
 """
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterable
 
 import numpy as np
 
 from ..base import log
 from ..ir.program import Equation, Program, Var
 from .calls import Refusal
-from .group import Group
-from .index import ZERO, Affine, Domain, Index, Start, _delinearize, linear, pull, push, reach
+from .group import Group, in_order
+from .index import ZERO, Affine, Domain, Index, Start, _delinearize, count, linear, pull, push, reach
 
 ELEMENTWISE_KINDS = frozenset(("unary", "binary", "select", "cast"))
 MOVEMENT = frozenset(("reshape", "permute", "expand", "slice", "flip", "dynamic_slice"))
@@ -193,6 +193,19 @@ class Fusion:
                 return -1
             budget = self._scalar_chain(x, budget)
         return budget
+
+    @functools.cached_property
+    def readers(self) -> dict[Var, set[Equation | None]]:
+        """Value -> the equations that read it, themselves or through movement; None among them: it is an output."""
+        found: dict[Var, set[Equation | None]] = {v: set() for e in self.program.equations for v in e.outputs}
+        users = [(x, e) for e in self.program.equations if not self.is_movement(e) for x in e.inputs]
+        users += [(start, None) for e in self.program.equations if self.is_movement(e) for start in e.inputs[1:]]
+        for x, e in (*users, *((v, None) for v in self.program.outputs)):
+            path = self.path(x)
+            root = path[-1].inputs[0] if path else x
+            if root in found:
+                found[root].add(e)
+        return found
 
     # --- dependencies between groups
     def bit(self, g: Group) -> int:
@@ -651,10 +664,15 @@ class Fusion:
             return
         variables = set(self.ordered(g))
         rows = variables - set(g.reduced_variables())
+        inside = {*g.nodes, *other.nodes}
         for v, at in places.items():
             used = {x for a in g.domain.resolve_all(at) for x, _ in a.terms}
-            if v in other.stores and used not in (variables, rows):
-                return  # a stored value must be computed exactly once per element or row
+            once = used in (variables, rows)  # a stored value must be computed exactly once per element or row
+            if v in other.stores and not once:
+                return
+            if not (once and count(g.domain, list(used)) == v.type.size) and not self.readers[v] <= inside:
+                self.why(g, f"does not take group {other.rank}: others need all of what is needed here in part")
+                return
         self.merge(g, other, places)
 
     def merge(self, g: Group, other: Group, places: dict[Var, Index]) -> None:
@@ -747,7 +765,7 @@ class Fusion:
         for g in found:
             self.follow_copies(g)
         self.drop_stores(found)
-        return self.sorted(found)
+        return in_order(found, self.dead)
 
     def follow_copies(self, g: Group) -> None:
         """An anchor's schedule looks its operands up again: what has been copied meanwhile is read from the copy."""
@@ -774,26 +792,3 @@ class Fusion:
             wanted.update(v for v, _ in g.reads.values() if self.home.get(v) is not g or v in self.copies)
         for g in groups:
             g.stores = [v for v in g.stores if v in wanted or v in self.copies] or g.stores
-
-    def sorted(self, groups: Iterable[Group]) -> list[Group]:
-        """Topological order; among those that are ready, the one that was started first."""
-        import heapq
-        groups = list(groups)
-        waiting = {g: len([s for s in g.sources if s not in self.dead]) for g in groups}
-        readers: dict[Group, list[Group]] = {}
-        for g in groups:
-            for s in g.sources:
-                readers.setdefault(s, []).append(g)
-        heap = [(g.rank, id(g), g) for g in groups if waiting[g] == 0]
-        heapq.heapify(heap)
-        found = []
-        while heap:
-            _, _, g = heapq.heappop(heap)
-            found.append(g)
-            for r in readers.get(g, ()):
-                waiting[r] -= 1
-                if waiting[r] == 0:
-                    heapq.heappush(heap, (r.rank, id(r), r))
-        assert len(found) == len(groups), "fusion made a circle"
-        return found
-

@@ -10,6 +10,8 @@ Every node's results carry the index, in domain variables, at which the loops co
 """
 from __future__ import annotations
 
+import heapq
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..ir.program import Equation, Var
@@ -66,3 +68,24 @@ class Group:
     def reduced_variables(self) -> list[int]:
         """Unsplit reduced variables, outermost first."""
         return [leaf for v in self.reduced or () for leaf in self.domain.leaves(v)]
+
+
+def in_order(groups: Sequence[Group], dead: set[Group]) -> list[Group]:
+    """``groups`` so that each comes after what it reads; among those that are ready, the one started first."""
+    waiting = {g: len([s for s in g.sources if s not in dead]) for g in groups}
+    readers: dict[Group, list[Group]] = {}
+    for g in groups:
+        for s in g.sources:
+            readers.setdefault(s, []).append(g)
+    heap = [(g.rank, g) for g in groups if waiting[g] == 0]
+    heapq.heapify(heap)
+    found = []
+    while heap:
+        _, g = heapq.heappop(heap)
+        found.append(g)
+        for r in readers.get(g, ()):
+            waiting[r] -= 1
+            if waiting[r] == 0:
+                heapq.heappush(heap, (r.rank, r))
+    assert len(found) == len(groups), "fusion made a circle"
+    return found

@@ -179,6 +179,8 @@ def _cat(b, the_op, operands):
 @rule("mul")
 def _mul(b, the_op, operands):
     x, y = operands
+    if x.type.dtype.is_complex:  # (1 - 0i) * 1 is 1 + 0i
+        return None
     if b.constant(y) == 1:
         return x
     return y if b.constant(x) == 1 else None
@@ -193,15 +195,20 @@ def _div(b, the_op, operands):
     if value == 1:
         return x
     mantissa, _ = np.frexp(abs(float(value)))
-    if mantissa == 0.5 and 2.0**-64 < abs(float(value)) < 2.0**64:  # a power of two: its reciprocal is exact
-        return b.mul(x, b.full_like(x, 1 / float(value)))
-    return None
+    if mantissa != 0.5 or not 2.0**-64 < abs(float(value)) < 2.0**64:
+        return None
+    reciprocal = 1 / float(value)  # of a power of two: exact, if the dtype has it
+    with np.errstate(over="ignore"):
+        known = float(np.float64(reciprocal).astype(x.type.dtype.numpy))
+    return b.mul(x, b.full_like(x, reciprocal)) if known == reciprocal else None
 
 
 @rule("sub")
 def _sub(b, the_op, operands):
     x, y = operands
     value = b.constant(y)
+    if x.type.dtype.is_complex:
+        return None
     return x if value is not None and value == 0 and not np.signbit(np.float64(value)) else None
 
 
