@@ -26,6 +26,8 @@ FRAMEWORKS = {
     "torch tuned": ("torch", "torch", TUNED),
     "torch.compile": ("torch.compile", "torch", TUNED),
     "jax jit": ("jax", "jax", {"JAX_PLATFORMS": "cpu"}),
+    "tf.function": ("tf", "tensorflow", {"TF_CPP_MIN_LOG_LEVEL": "3", **TUNED}),
+    "tf xla": ("tf.xla", "tensorflow", {"TF_CPP_MIN_LOG_LEVEL": "3", **TUNED}),
 }
 SQUARES = (128, 256, 512, 1024, 2048)
 #: workload -> its cases: (name, operations that one run does in units of the case, unit)
@@ -100,7 +102,7 @@ def compare(case: str, work: float, unit: str, labels: list[str], rounds: int, b
 
 def import_times(labels: list[str], rounds: int) -> None:
     """W1: wall time of ``python -c 'import X'``, interleaved, and the installed size with dependencies."""
-    modules = {label: FRAMEWORKS[label][1] for label in labels if label in ("gemel", "torch", "jax jit")}
+    modules = {label: FRAMEWORKS[label][1] for label in labels if label in ("gemel", "torch", "jax jit", "tf.function")}
     times: dict[str, list[float]] = {label: [] for label in modules}
     for _ in range(rounds + 1):
         for label, module in modules.items():

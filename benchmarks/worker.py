@@ -1,6 +1,6 @@
 """A framework in a process of its own: reads one JSON request a line, answers with one JSON line.
 
-    python -m benchmarks.worker gemel|torch|torch.compile|jax
+    python -m benchmarks.worker gemel|gemel.compile|torch|torch.compile|jax|tf|tf.xla
 
 Requests: ``{"case": name}`` prepares a workload and runs it once (answer: seconds, or null where this framework
 has no such program); ``{"run": n}`` runs it n times (answer: seconds); ``{"memory": 1}``: peak resident MiB.
@@ -19,6 +19,8 @@ def programs(framework: str):
     if framework == "jax":
         return importlib.import_module("benchmarks.programs.jax_jit").Programs()
     name, _, compiled = framework.partition(".")
+    if name == "tf":
+        return importlib.import_module("benchmarks.programs.tf_function").Programs(bool(compiled))
     return importlib.import_module("benchmarks.programs.torch_like").Programs(name, bool(compiled))
 
 
