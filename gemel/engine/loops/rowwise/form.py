@@ -78,7 +78,7 @@ class Form:
         outer, loops: number of outer variables and of reduced loop variables.
         chunked: the vector variable is cut into chunks, which are tasks (``point``).
         blocked: a task reduces one block of 256 and stores its partial result (``row``, ``col``).
-        single: at most one block of 256 is reduced. scalar: rows are not contiguous in linear order: one by one.
+        single: at most one block of 256 is reduced. ragged: runs along the vector variable end inside vectors (``row``).
         stream: stores bypass the cache.
     """
 
@@ -93,7 +93,7 @@ class Form:
     chunked: bool = False
     blocked: bool = False
     single: bool = False
-    scalar: bool = False
+    ragged: bool = False
     stream: bool = False
 
     @cached_property
@@ -147,7 +147,7 @@ class Form:
     def kept(self) -> dict[int, int]:
         """Costly elements that a later phase needs again, each with its slot in scratch memory."""
         found: dict[int, int] = {}
-        if self.mode == "row" and not self.scalar:
+        if self.mode == "row" and not self.ragged:
             for phase in range(1, self.phases):
                 for v in sorted(self._needed(phase, found)):
                     node = self.node(v)

@@ -1,9 +1,14 @@
 """Loop order of ``point`` and ``row``: for each row, vectors along the vector variable."""
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from ..ir import Type, Val
 from .emitter import Emitter, elem_of
 from .reductions import BLOCK, PARTIALS, Reduction, State, masked, reduction, tree
+
+#: loop indices of a run of neighbours along the vector variable, and the reduction position at which it starts
+Run = tuple[list[Val], Val]
 
 
 class Lines(Emitter):
@@ -66,15 +71,15 @@ class Lines(Emitter):
                 self.put(s, i, self.compute_row(s.value), self.k.i64(0), None)
 
     # --- passes over the row
-    def elements(self, at: Val, lanes: int, mask: Val | None):
-        """``get(value)`` at vector position ``at``; computes each value once."""
+    def elements(self, at: Val, lanes: int, mask: Val | None, run: Run | None = None):
+        """``get(value)`` at vector position ``at``; computes each value once. ``run``: where ``at`` lies, if known."""
         k, f = self.k, self.form
         env: dict[int, Val] = {}
         extra: list[Val] | None = None
         position = at
         if f.loops:  # the linear position of the reduction -> loop indices and position along the vector variable
-            indices = self.unflatten_rows(at)
-            extra, position = indices[:-1], indices[-1]
+            extra, start = run or self.run_of(k.udiv(at, self.param("reduced")))
+            position = at - start
 
         def get(v: int) -> Val:
             if v in env:
@@ -103,12 +108,27 @@ class Lines(Emitter):
 
         return get, finish
 
-    def unflatten_rows(self, at: Val) -> list[Val]:
-        """Loop indices and position along the vector variable of a linear reduction position."""
+    def run_of(self, number: Val) -> Run:
+        """Loop indices of a run of the vector variable, and the linear reduction position at which it starts."""
+        return self.unflatten_loops(number), number * self.param("reduced")
+
+    def runs(self, lo: Val, hi: Val, start: Sequence[Val], body: Callable[[Run, Val, Val, list[Val]], Sequence[Val]]
+             ) -> list[Val]:
+        """Carry ``start`` through ``body(run, first, last, carried)`` for each run that meets [lo, hi)."""
+        k, length = self.k, self.param("reduced")
+
+        def one(number: Val, *carried: Val) -> list[Val]:
+            run = self.run_of(number)
+            return list(body(run, k.smax(lo, run[1]), k.smin(hi, run[1] + length), list(carried)))
+        return list(k.loop(k.udiv(lo, length), k.udiv(hi - 1, length) + 1, 1, start, one))
+
+    def vectors(self, lo: Val, hi: Val, lanes: int, body: Callable[[Val, Val | None], None]) -> None:
+        """``body(at, mask)`` for each vector of [lo, hi)."""
         k = self.k
-        length = self.param("reduced")
-        row = k.udiv(at, length)
-        return [*self.unflatten_loops(row), at - row * length]
+        full = lo + k.and_(hi - lo, k.i64(-lanes))
+        k.loop(lo, full, lanes, (), lambda at: body(at, None))
+        left = hi - full
+        k.if_(k.compare("sgt", left, k.i64(0)), lambda: body(full, self.tail_mask(lanes, left)))
 
     def keep(self, slot: int, value: Val, at: Val, mask: Val | None) -> None:
         k = self.k
@@ -131,18 +151,15 @@ class Lines(Emitter):
         return k.and_(self.param("n") + 63, k.i64(-64))
 
     def plain_pass(self, lo: Val, hi: Val) -> None:
-        k, f = self.k, self.form
-        if f.scalar:
-            k.loop(lo, hi, 1, (), lambda i: self.elements(i, 1, None)[1]())
+        lanes = self.form.lanes
+        if not self.form.loops:
+            self.vectors(lo, hi, lanes, lambda at, mask: self.elements(at, lanes, mask)[1]())
             return
-        lanes = f.lanes
-        full = lo + k.and_(hi - lo, k.i64(-lanes))
-        k.loop(lo, full, lanes, (), lambda i: self.elements(i, lanes, None)[1]())
-        left = hi - full
 
-        def tail() -> None:
-            self.elements(full, lanes, self.tail_mask(lanes, left))[1]()
-        k.if_(k.compare("sgt", left, k.i64(0)), tail)
+        def run(where: Run, first: Val, last: Val, _: list[Val]) -> Sequence[Val]:
+            self.vectors(first, last, lanes, lambda at, mask: self.elements(at, lanes, mask, where)[1]())
+            return ()
+        self.runs(lo, hi, (), run)
 
     def reducing_pass(self, lo: Val, hi: Val) -> None:
         """One pass that feeds the reductions of this phase (and writes the stores of this phase)."""
@@ -165,14 +182,13 @@ class Lines(Emitter):
     def block(self, nodes: list[int], kinds: list[Reduction], lo: Val, hi: Val) -> list[State]:
         """Reduce [lo, hi), at most a block: 16 partials in the lanes, then the tree."""
         k, f = self.k, self.form
-        if f.scalar:
+        if f.ragged:
             alone = all(kind.needs_position for kind in kinds)
-            return self.scalar_chain(nodes, kinds, lo, hi) if alone else self.scalar_block(nodes, kinds, lo, hi)
-        full = lo + k.and_(hi - lo, k.i64(-PARTIALS))
+            return self.scalar_chain(nodes, kinds, lo, hi) if alone else self.ragged_block(nodes, kinds, lo, hi)
         start = [v for kind in kinds for v in kind.identity(k, PARTIALS)]
 
-        def step(at: Val, mask: Val | None, carried: list[Val]) -> list[Val]:
-            get, finish = self.elements(at, PARTIALS, mask)
+        def step(at: Val, mask: Val | None, carried: list[Val], run: Run | None = None) -> list[Val]:
+            get, finish = self.elements(at, PARTIALS, mask, run)
             out: list[Val] = []
             rest = list(carried)
             for v, kind in zip(nodes, kinds, strict=True):
@@ -186,6 +202,11 @@ class Lines(Emitter):
             finish()
             return out
 
+        if f.loops:  # runs of whole vectors
+            def whole(run: Run, first: Val, last: Val, carried: list[Val]) -> Sequence[Val]:
+                return k.loop(first, last, PARTIALS, carried, lambda at, *c: step(at, None, list(c), run))
+            return self.trees(kinds, self.runs(lo, hi, start, whole))
+        full = lo + k.and_(hi - lo, k.i64(-PARTIALS))
         sums = k.loop(lo, full, PARTIALS, start, lambda i, *c: step(i, None, list(c)))
         left = hi - full
         sums = k.if_(k.compare("sgt", left, k.i64(0)),
@@ -216,20 +237,25 @@ class Lines(Emitter):
         found = list(k.loop(lo, hi, 1, [v for kind in kinds for v in kind.identity(k, 1)], one))
         return [(found[2 * n], found[2 * n + 1]) for n in range(len(kinds))]
 
-    def scalar_block(self, nodes: list[int], kinds: list[Reduction], lo: Val, hi: Val) -> list[State]:
-        """Elements one by one into a buffer of one block, then the block from the buffer."""
+    def ragged_block(self, nodes: list[int], kinds: list[Reduction], lo: Val, hi: Val) -> list[State]:
+        """Runs that end inside vectors: into a buffer of one block, side by side, then the block from the buffer."""
         k, f = self.k, self.form
-        buffers = [[k.stack(e, BLOCK) for e in kind.state] for kind in kinds]
+        # a vector that is not full writes past its end: the next run overwrites that, or it is past the block's end
+        buffers = [[k.stack(e, BLOCK + PARTIALS) for e in kind.state] for kind in kinds]
 
-        def one(i: Val) -> None:
-            get, finish = self.elements(i, 1, None)
-            for v, kind, slots in zip(nodes, kinds, buffers, strict=True):
-                x = get(f.nodes[v - f.n_leaves].operands[0])
-                for part, slot in zip(kind.element(k, x, i), slots, strict=True):
-                    k.store(part, k.offset(slot, i - lo, part.type.elem))
-            finish()
+        def run(where: Run, first: Val, last: Val, _: list[Val]) -> Sequence[Val]:
+            def vector(at: Val, mask: Val | None) -> None:
+                get, finish = self.elements(at, PARTIALS, mask, where)
+                position = k.binary("iadd", k.splat(at, PARTIALS), k.lane_ids(PARTIALS, "i64"))
+                for v, kind, slots in zip(nodes, kinds, buffers, strict=True):
+                    x = k.splat(get(f.nodes[v - f.n_leaves].operands[0]), PARTIALS)
+                    for part, slot in zip(kind.element(k, x, position), slots, strict=True):
+                        k.store(part, k.offset(slot, at - lo, part.type.elem))
+                finish()
+            self.vectors(first, last, PARTIALS, vector)
+            return ()
 
-        k.loop(lo, hi, 1, (), one)
+        self.runs(lo, hi, (), run)
         return self.from_buffers(kinds, buffers, hi - lo)
 
     def from_buffers(self, kinds: list[Reduction], buffers: list[list[Val]], count: Val) -> list[State]:

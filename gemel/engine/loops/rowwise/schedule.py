@@ -319,7 +319,7 @@ class _Plan:
         form = self.form()
         reductions = [n for n in form.nodes if n.op.row.kind == "reduce"]
         if self.mode == "row" and self.loops and self.sizes[self.vector] % 16:  # type: ignore[index]
-            form = replace(form, scalar=True)
+            form = replace(form, ragged=True)
         if reductions:
             args = [n.op.name in ("argmax", "argmin") for n in reductions]
             single = self.reduced <= BLOCK or all(args)  # the first of equals is so in any order
@@ -459,7 +459,7 @@ class _Plan:
         needed = [i for i, n in enumerate(form.nodes) if n.phase == 0 or n.op.row.kind == "reduce"]
         first = _restrict(self.b, needed, [i for i in range(len(form.stores)) if i not in row_stores])
         plan = _Plan(first, self.context, self.mode, self.outer, self.loops, self.vector, self.sizes)
-        first_form = replace(plan.form(), blocked=True, scalar=form.scalar)
+        first_form = replace(plan.form(), blocked=True, ragged=form.ragged)
         reductions = [i for i, n in enumerate(first_form.nodes) if n.op.row.kind == "reduce"]
         temps, wides = [], []
         for i in reductions:
