@@ -78,8 +78,8 @@ class Form:
         outer, loops: number of outer variables and of reduced loop variables.
         chunked: the vector variable is cut into chunks, which are tasks (``point``).
         blocked: a task reduces one block of 256 and stores its partial result (``row``, ``col``).
-        single: at most one block of 256 is reduced. ragged: runs along the vector variable end inside vectors (``row``).
-        stream: stores bypass the cache.
+        single: at most one block of 256 is reduced. stream: stores bypass the cache.
+        ragged: runs along the vector variable end inside vectors (``row``).
     """
 
     mode: str
