@@ -23,7 +23,7 @@ from ..gemm import arithmetic
 from ..gemm.arithmetic import BLOCK, SUPER, Arithmetic, Stepwise
 from ..gemm.arrays import Arrays, Parameters
 from ..gemm.finish import Finish, Tile, emit_finish
-from ..gemm.tile import Shape, Stream, chain, clear, keep
+from ..gemm.tile import Shape, Stream, chain, keep
 from ..ir import I64, Kernel, KernelBuilder, Val
 from . import window
 from .window import AXES
@@ -138,9 +138,9 @@ class _Writer:
         def body(vectors: int) -> None:
             width = vectors * arith.lanes * arith.group
             v = Stream(None, [k.offset(data, begin * width, arith.panel)], k.i64(width))
-            keep(k, arith, vectors, self.width, chain(k, arith, shape.height, vectors, stop - begin, s, v), sums)
+            keep(k, arith, vectors, self.width, chain(k, arith, shape.height, vectors, stop - begin, s, v), sums,
+                 k.compare("eq", k.and_(begin, self.border), k.i64(0)))
 
-        k.if_(k.compare("eq", k.and_(begin, self.border), k.i64(0)), lambda: clear(k, arith, self.size, sums))
         widths = shape.widths
         if len(widths) == 1:
             body(widths[0])

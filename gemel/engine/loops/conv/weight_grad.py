@@ -23,7 +23,7 @@ from ..gemm import pack
 from ..gemm.arithmetic import BLOCK, Plain
 from ..gemm.arrays import Arrays, Parameters
 from ..gemm.finish import Finish, Tile, emit_finish
-from ..gemm.tile import Shape, Stream, chain, clear, keep
+from ..gemm.tile import Shape, Stream, chain, keep
 from ..ir import I64, Kernel, KernelBuilder, Val
 from . import window
 
@@ -127,9 +127,9 @@ class _Writer:
             def tile(row: Val) -> None:
                 index = (base + k.udiv(row, k.i64(shape.height))) * self.size
                 sums = k.offset(self.sums, index, self.arith.acc)
-                k.if_(k.compare("eq", first, self.begin), lambda: clear(k, self.arith, self.size, sums))
                 k.loop(first, last, BLOCK, nonempty=True,
-                       body=lambda at: self.block(row, wide, at - first, k.smin(k.i64(BLOCK), last - at), sums))
+                       body=lambda at: self.block(row, wide, at - first, k.smin(k.i64(BLOCK), last - at), sums,
+                                                  k.compare("eq", at, self.begin)))
 
                 def finish() -> None:
                     rows = k.smin(k.i64(shape.height), self.count - row)
@@ -186,8 +186,8 @@ class _Writer:
             pack.vectors(k, self.arith, self.target, source, to, vectors)
         k.loop(k.udiv(first, p["positions"]), k.udiv(last - 1, p["positions"]) + 1, body=image, nonempty=True)
 
-    def block(self, row: Val, wide: Val, begin: Val, steps: Val, sums: Val) -> None:
-        """One block of positions of one tile."""
+    def block(self, row: Val, wide: Val, begin: Val, steps: Val, sums: Val, fresh: Val) -> None:
+        """One block of positions of one tile; ``fresh``: the first."""
         k, shape, arith = self.k, self.shape, self.arith
         starts = []
         for i in range(shape.height):
@@ -198,7 +198,7 @@ class _Writer:
         def body(vectors: int) -> None:
             width = vectors * arith.lanes
             v = Stream(None, [k.offset(self.packed, begin * width, arith.panel)], k.i64(width))
-            keep(k, arith, vectors, self.width, chain(k, arith, shape.height, vectors, steps, s, v), sums)
+            keep(k, arith, vectors, self.width, chain(k, arith, shape.height, vectors, steps, s, v), sums, fresh)
         widths = shape.widths
         if len(widths) == 1:
             body(widths[0])

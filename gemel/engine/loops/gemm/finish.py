@@ -60,6 +60,12 @@ class Finish:
         return not self.expression.nodes and self.outputs == ("vector",) and element.memory(self.out) == self.acc
 
 
+    @property
+    def bare(self) -> bool:
+        """The sums are rounded and stored by vectors: nothing else is computed."""
+        return not self.expression.nodes and self.outputs == ("vector",)
+
+
 @dataclass(frozen=True)
 class Place:
     """An array at the tile's first element: pointer, strides along rows and lanes."""
@@ -133,6 +139,16 @@ def _move(k: KernelBuilder, elem: str, memory: Place, kind: str, tile: Val, widt
     k.loop(0, whole_lanes, quad, body=square)
     each(whole_rows, rows, zero, whole_lanes)
     each(zero, rows, whole_lanes, lanes)
+
+
+def store_sums(k: KernelBuilder, finish: Finish, vectors: int, sums: Sequence[Val], place: Place) -> None:
+    """Finish a whole tile from registers, ``vectors`` a row, where nothing but rounding is left to do."""
+    dtype = finish.output_dtype(0)
+    elem = element.memory(dtype)
+    for n, value in enumerate(sums):
+        raw = element.narrow(k, rounded(k, finish.out, value), dtype)
+        at = place.row * (n // vectors) + n % vectors * value.type.lanes
+        k.store(raw, k.offset(place.at, at, elem))
 
 
 def emit_finish(k: KernelBuilder, finish: Finish, target: Target, vector: int, tile: Tile, inputs: Sequence[Place],

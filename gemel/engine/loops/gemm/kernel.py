@@ -21,13 +21,14 @@ from dataclasses import dataclass
 from ...base.dtypes import DType
 from ...base.target import Target
 from .. import element
-from ..ir import Kernel, KernelBuilder, Val
+from ..ir import I1, Kernel, KernelBuilder, Val
 from . import arithmetic, pack, tiles
 from .arithmetic import SUPER, TILE_K, Arithmetic, Tiles
 from .arrays import Arrays, Parameters, entry_of, moved
-from .finish import Finish, Tile, emit_finish
-from .tile import Shape, Stream, chain, clear, keep
+from .finish import Finish, Tile, emit_finish, store_sums
+from .tile import Shape, Stream, chain, gathered, hold
 
+PACK_STEPS = 32  # steps packed together: their rows lie in few pages
 #: i64 parameters, in order; behind them, for each epilogue array, those of ``arrays.ARRAY``
 PARAMETERS = (
     "batch1", "batch2",                          # sizes of the inner two of three batch dimensions
@@ -122,7 +123,7 @@ class Writer:
         self.pass_end = k.smin(p["steps"], first + p["pass_steps"])
         self.steps = self.pass_end - first
         if self.s.v_mode not in ("packed", "direct"):
-            k.loop(self.j0, self.j1, body=self.pack_panel, nonempty=True)
+            self.pack_chunk()
 
         def strip(start: Val) -> None:  # a block of scalar panels
             stop = k.smin(self.p1, start + p["s_block"])
@@ -140,15 +141,38 @@ class Writer:
         size = self.arith.lanes * self.arith.group
         return self.k.offset(self.k.scratch, units * size * self.steps, self.arith.panel)
 
+    def pack_chunk(self) -> None:
+        """Pack the task's part of the vector operand.
+
+        Where its lanes are contiguous, a few rows at a time for all panels: memory is read in long pieces, from few
+        pages.
+        """
+        k = self.k
+        if self.s.v_mode != "free":
+            k.loop(self.j0, self.j1, body=self.pack_panel, nonempty=True)
+            return
+
+        def rows(at: Val) -> None:
+            count = k.smin(self.steps - at, k.i64(PACK_STEPS))
+            k.loop(self.j0, self.j1, body=lambda panel: self.pack_steps(panel, at, count), nonempty=True)
+        k.loop(0, self.steps, PACK_STEPS, body=rows, nonempty=True)
+
     def pack_panel(self, panel: Val) -> None:
+        self.pack_steps(panel, self.k.i64(0), self.steps)
+
+    def pack_steps(self, panel: Val, at: Val, count: Val) -> None:
+        """Pack ``count`` steps of a panel, from step ``at`` of the pass on."""
         k, p, mode, group = self.k, self.p, self.s.v_mode, self.arith.group
-        lane, start = self.unit_of(panel) * self.arith.lanes, self.first * group
+        lane, start = self.unit_of(panel) * self.arith.lanes, (self.first + at) * group
         free = k.i64(1) if mode == "free" else p["v_free"]
         along = k.i64(1) if mode == "k" else p["v_step"]
-        at = k.offset(self.v_base, lane * free + start * along, element.memory(self.s.v_dtype))
-        source = pack.Source(self.s.v_dtype, mode, at, free, along, p["v_count"] - lane,
-                             k.smin(p["k"], self.pass_end * group) - start)
-        pack.vectors(k, self.arith, self.target, source, self.scratch_panel(panel), self.vectors_of(panel))
+        source = k.offset(self.v_base, lane * free + start * along, element.memory(self.s.v_dtype))
+        vectors = self.vectors_of(panel)
+        pack.vectors(k, self.arith, self.target,
+                     pack.Source(self.s.v_dtype, mode, source, free, along, p["v_count"] - lane,
+                                 k.smin(p["k"] - start, count * group)),
+                     k.offset(self.scratch_panel(panel), at * vectors * (self.arith.lanes * group), self.arith.panel),
+                     vectors)
 
     # --- one tile
     def tile(self, i: Val, j: Val, near: Val, at: Val) -> None:
@@ -164,29 +188,38 @@ class Writer:
         row, lane = i * self.shape.height, self.unit_of(j) * arith.lanes
 
         fresh = k.compare("eq", k.and_(begin, self.border), k.i64(0))
+        deep = k.compare("sgt", p["steps"], self.border + 1)
+        last = k.compare("eq", stop, p["steps"])
 
-        def body(vectors: int) -> None:
+        def body(vectors: int) -> list[Val]:
+            """Is the tile finished?"""
             v = self.v_stream(j, lane, vectors, begin, at)
             if isinstance(arith, Tiles):
                 tiles.block(k, self.shape.height, vectors, stop - begin, self.left(i, row, begin),
                             (v.start[0], v.step * 2), fresh, sums, self.width)
-                return
-            result = chain(k, arith, self.shape.height, vectors, stop - begin, self.s_stream(i, row, begin),
-                           v)
-            keep(k, arith, vectors, self.width, result, sums)
+                return [k.const(0, I1)]
+            block = chain(k, arith, self.shape.height, vectors, stop - begin, self.s_stream(i, row, begin), v)
+            found = gathered(k, arith, vectors, self.width, block, sums, fresh)
+            if not self.s.finish.bare:
+                hold(k, arith, vectors, self.width, found, sums)
+                return [k.const(0, I1)]
+            rows, lanes = row + self.shape.height, lane + vectors * arith.lanes
+            whole = k.and_(k.compare("sle", rows, p["s_count"]), k.compare("sle", lanes, p["v_count"]))
+            ready = k.and_(k.and_(last, whole), k.xor(deep, k.const(1, I1)))
+            _, outputs = self.arrays.places(self.bases, row, lane)
+            k.if_(ready, lambda: store_sums(k, self.s.finish, vectors, found, outputs[0]),
+                  lambda: hold(k, arith, vectors, self.width, found, sums))
+            return [ready]
 
-        if not isinstance(arith, Tiles):
-            k.if_(fresh, lambda: clear(k, arith, size, sums))
         widths = self.shape.widths
         if len(widths) == 1:
-            body(widths[0])
+            done, = body(widths[0])
         else:
-            k.if_(self.is_wide(j), lambda: body(widths[0]), lambda: body(widths[1]))
-        deep = k.compare("sgt", p["steps"], self.border + 1)
-        last = k.compare("eq", stop, p["steps"])
+            done, = k.if_(self.is_wide(j), lambda: body(widths[0]), lambda: body(widths[1]))
         ends = k.compare("eq", k.and_(stop, self.border), k.i64(0))
         k.if_(k.and_(deep, k.or_(last, ends)), lambda: self.total(sums, totals, stop))
-        k.if_(last, lambda: self.finish(k.select(deep, totals, sums), row, lane, j))
+        k.if_(k.and_(last, k.xor(done, k.const(1, I1))),
+              lambda: self.finish(k.select(deep, totals, sums), row, lane, j))
 
     def total(self, sums: Val, totals: Val, stop: Val) -> None:
         """Add the super-block that ends at step ``stop`` to the totals."""

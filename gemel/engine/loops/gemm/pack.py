@@ -25,6 +25,7 @@ from .arithmetic import Arithmetic, Bytes
 from .transpose import transpose
 
 MODES = ("free", "k", "any")
+AHEAD = 32  # steps: rows of a large matrix lie in pages of their own, where the hardware does not look ahead
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,8 @@ def _copied(k: KernelBuilder, arith: Arithmetic, source: Source, to: Val, width:
         out = k.offset(to, at * (width * group), arith.panel)
 
         def piece(start: Val | int, size: int) -> None:
+            for line in lines:
+                k.prefetch(k.offset(line, source.along * (AHEAD * group) + start, source.elem))
             raw = [k.load(k.offset(line, start, source.elem), Type(source.elem, size)) for line in lines]
             value = interleave(k, [_converted(k, arith, source, r) for r in raw])
             k.store(value, k.offset(out, k.i64(start) * group, arith.panel))

@@ -39,7 +39,7 @@ PASS = 2048                # k of one pass
 TASKS_PER_THREAD = 4       # so that a thread that is disturbed delays the others little
 LINE_BYTES, L1_SETS, L1_WAYS = 64, 64, 8
 IN_PLACE_BYTES = 128 << 10 # a scalar operand up to this extent is read in place whatever its strides
-TASK_CYCLES = 50_000       # a task worth sharing
+TASK_CYCLES = 12_000       # a task worth sharing: some times what waking a worker that spins costs
 FEW_LANES = 64             # rows of tiles are read in place for so few lanes
 
 #: cycles an element costs, measured on AVX2
@@ -347,11 +347,10 @@ def _inplace(first: int, p: GemmProblem) -> tuple[tuple[int, int], ...]:
 
 
 def _grain(tasks: int, cycles: float, threads: int) -> int:
-    """Tasks a thread takes at a time, for tasks of about so many cycles."""
-    if threads <= 1:
+    """Tasks a thread takes at a time, for tasks of about so many cycles: enough to be worth the taking, no more."""
+    if threads <= 1 or tasks * cycles < 2 * TASK_CYCLES:
         return tasks
-    even = tasks // (threads * TASKS_PER_THREAD)
-    return max(1, even, int(min(tasks, TASK_CYCLES / 4 / max(1.0, cycles))))
+    return max(1, min(tasks // (threads * TASKS_PER_THREAD), int(TASK_CYCLES / 4 / max(1.0, cycles))))
 
 
 def _rows(p: GemmProblem, arith: Plain, choice: Choice, a: Operand, b: Operand, inputs: Sequence[Operand],

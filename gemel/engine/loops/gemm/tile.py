@@ -86,15 +86,28 @@ def chain(k: KernelBuilder, arith: Stepwise, height: int, vectors: int, steps: V
     return sums
 
 
-def keep(k: KernelBuilder, arith: Arithmetic, vectors: int, row: int, sums: Sequence[Val], tile: Val) -> None:
-    """Add a block's sums, ``vectors`` a row, to the tile, ``row`` accumulators a row."""
+def keep(k: KernelBuilder, arith: Arithmetic, vectors: int, row: int, sums: Sequence[Val], tile: Val,
+         fresh: Val) -> None:
+    """Add a block's sums, ``vectors`` a row, to the tile, ``row`` accumulators a row; a ``fresh`` tile becomes them."""
+    hold(k, arith, vectors, row, gathered(k, arith, vectors, row, sums, tile, fresh), tile)
+
+
+def gathered(k: KernelBuilder, arith: Arithmetic, vectors: int, row: int, sums: Sequence[Val], tile: Val,
+             fresh: Val) -> tuple[Val, ...]:
+    """A block's sums, added to those of the tile unless it is ``fresh``."""
     kind = arithmetic.vector(arith)
+
+    def added() -> list[Val]:
+        return [arithmetic.add(k, k.load(_place(k, arith, vectors, row, n, tile), kind), value)
+                for n, value in enumerate(sums)]
+    return k.if_(fresh, lambda: sums, added)
+
+
+def hold(k: KernelBuilder, arith: Arithmetic, vectors: int, row: int, sums: Sequence[Val], tile: Val) -> None:
+    """Store a tile's sums in scratch memory."""
     for n, value in enumerate(sums):
-        place = k.offset(tile, n // vectors * row + n % vectors * arith.lanes, arith.acc)
-        k.store(arithmetic.add(k, k.load(place, kind), value), place)
+        k.store(value, _place(k, arith, vectors, row, n, tile))
 
 
-def clear(k: KernelBuilder, arith: Arithmetic, size: int, tile: Val) -> None:
-    """Make the tile neutral: -0, to which adding a sum gives that sum, whatever its sign."""
-    nothing = k.const(-0.0 if arith.acc[0] == "f" else 0, arithmetic.vector(arith))
-    k.loop(0, size, arith.lanes, body=lambda at: k.store(nothing, k.offset(tile, at, arith.acc)), nonempty=True)
+def _place(k: KernelBuilder, arith: Arithmetic, vectors: int, row: int, n: int, tile: Val) -> Val:
+    return k.offset(tile, n // vectors * row + n % vectors * arith.lanes, arith.acc)
