@@ -114,10 +114,13 @@ class TensorCore:
         alias = self._alias
         assert alias is not None
         cell = alias.cell
+        domain = alias.domain
+        kept = None
         if cell.foreign is not None:
+            if self._value.version == cell.tracked and domain.kind != DATA:
+                kept = self._edge  # nothing but the memory has changed: the place on the tape stays
             cell.value = _snapshot(cell)
         view = Taped(cell.value, None)
-        domain = alias.domain
         grad, mode.grad = mode.grad, True  # a view stays on the tape, wherever it happens to be read
         try:
             for lens in alias.lenses[:domain.depth]:
@@ -127,7 +130,7 @@ class TensorCore:
                 view = lens.read(TAPE, view)
         finally:
             mode.grad = grad
-        self._value, self._edge = view.value, view.edge
+        self._value, self._edge = view.value, kept or view.edge
         view.value.cell, view.value.version = cell.ref, cell.tracked
         alias.seen = cell.version if cell.foreign is None else -1
 

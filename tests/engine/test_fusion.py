@@ -8,7 +8,7 @@ import gemel
 from gemel.engine.base import dtypes as dt
 from gemel.engine.base.flags import override
 from gemel.engine.ir.types import tensor_type
-from tests.plans import check, interpret, program, same_bits
+from tests.plans import Native, check, interpret, program, same_bits
 
 
 @pytest.mark.parametrize("tier", ["0", "1"])
@@ -83,3 +83,36 @@ def test_complex_numbers_times_one_keep_their_rules():
     p = program([tensor_type(dt.complex64, (3,))],
                 lambda b, v: (b.mul(v, b.full_like(v, 1)), b.sub(v, b.full_like(v, 0))))
     check(p, [x], host=True)
+
+
+@pytest.mark.parametrize("n", [3, 40, 300])
+@pytest.mark.parametrize("needed", ["after", "before and after", "after twice"])
+def test_a_costly_value_that_only_a_later_phase_needs(needed, n):
+    """It is computed there: no earlier walk over the row has kept it."""
+    def body(b, x, z):
+        def spread(v):
+            return b.expand(b.reshape(v, (2, 1)), (2, n))
+        e = b.exp(z)
+        total = b.reduce_sum(b.add(x, e) if needed == "before and after" else x, (1,))
+        scaled = b.mul(spread(total), e)
+        if needed != "after twice":
+            return scaled
+        return b.mul(spread(b.reduce_max(scaled, (1,))), e)
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal((2, n)).astype(np.float32) for _ in range(2)]
+    _, one = check(program([tensor_type(dt.float32, (2, n))] * 2, body), arrays, ulps=8)
+    assert len(one.kernels) == 1
+
+
+@pytest.mark.parametrize("write", ["cast", "neg"])
+def test_a_value_computed_where_it_is_used_is_not_skipped_as_a_copy(write):
+    """Its operand's memory becomes the result's: only a real copy has nothing to do then."""
+    def body(b, x, at):
+        y = b.cast(x, dt.int64) if write == "cast" else b.neg(x)
+        empty = b.zeros(tensor_type(y.type.dtype, (0,)))
+        return b.dynamic_update(y, empty, [at], (1,))
+    p = program([tensor_type(dt.float64, (1,)), tensor_type(dt.int64)], body)
+    arrays = [np.array([0.43]), np.asarray(0)]
+    for fused in (False, True):
+        found = Native(p, arrays, fused, donate=(0,))
+        assert same_bits(found.outputs[0], interpret(p, arrays)[0])

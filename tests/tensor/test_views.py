@@ -448,3 +448,12 @@ def test_becoming_another_view() -> None:
         assert tuple(x.shape) == (1, 3, 2) and x[0, :, 0].tolist() == [9, 9, 9]
         x.resize_(2, 2)
         assert tuple(x.shape) == (2, 2)
+
+
+def test_a_view_of_exported_memory_keeps_its_place_on_the_tape() -> None:
+    for m in (torch, gemel):
+        x = m.tensor(1.5, requires_grad=True)
+        x.detach().numpy()
+        view = x[()]
+        found, = m.autograd.grad(view * x, [view])
+        assert found.item() == 1.5

@@ -13,17 +13,27 @@ from .index import Affine, Domain, reach
 from .rowwise.schedule import Context, schedule_rowwise
 
 
-def _copy(context: Context, source: Var, result: Var, start: tuple[Affine, ...], step: tuple[int, ...], label: str
-          ) -> list[Call]:
-    """Copy ``source`` into the window of ``result`` at ``start``, every ``step``-th element."""
+def _copy(context: Context, source: Var, result: Var, start: tuple[Affine, ...], step: tuple[int, ...], label: str,
+          skipped: bool = False) -> list[Call]:
+    """Copy ``source`` into the window of ``result`` at ``start``, every ``step``-th element; ``skipped``: not where
+    they share memory."""
     g = Group("rowwise", Domain(), 0)
     index = g.domain.axes(source.shape)
     g.index[result] = tuple(i.scaled(n).plus(at) for i, n, at in zip(index, step, start, strict=True))
     g.phase[result] = 0
-    g.reads[-1, 0] = context.resolve(g.domain, source, index)
+    lies, at = context.resolve(g.domain, source, index)
+    g.reads[-1, 0] = lies, at
     g.stores.append(result)
     g.label = label
-    return schedule_rowwise(g, context)
+    calls = schedule_rowwise(g, context)
+    for call in calls:
+        call.copies = skipped and only_copies(call, lies)
+    return calls
+
+
+def only_copies(call: Call, source: Var) -> bool:
+    """Does a call that copies ``source`` do just that? A value that is computed where it is used is not copied."""
+    return bool(call.inplace) and call.operands[0].value is source
 
 
 def copy_into(context: Context, source: Var, result: Var, order: tuple[int, ...]) -> list[Call]:
@@ -43,10 +53,7 @@ def copy_into(context: Context, source: Var, result: Var, order: tuple[int, ...]
 def whole(context: Context, source: Var, result: Var, label: str) -> list[Call]:
     """Copy all of ``source`` into ``result``; nothing is done where they turn out to share memory."""
     ndim = len(result.shape)
-    calls = _copy(context, source, result, (Affine(),) * ndim, (1,) * ndim, label)
-    for call in calls:
-        call.copies = bool(call.inplace)
-    return calls
+    return _copy(context, source, result, (Affine(),) * ndim, (1,) * ndim, label, skipped=True)
 
 
 def _anchor(g: Group) -> Equation:

@@ -13,6 +13,7 @@ from typing import Protocol
 from ..base import dtypes as dt
 from ..ir.program import Equation, Program, Var
 from ..ir.types import row_major, tensor_type
+from .assemble import only_copies
 from .calls import Assign, Call, Jump, Label, Marker, Next, Operand, Reserve
 from .group import Group
 from .index import Affine, Domain, Start
@@ -81,7 +82,7 @@ def _copy(context: Nesting, source: Output, result: Var, step: Var | None = None
     calls = [replace(c, operands=[replace(o, value=source.value) if o.value is value else o for o in c.operands])
              for c in schedule_rowwise(g, context)]
     for c in calls:
-        c.copies = plain and step is None and bool(c.inplace)
+        c.copies = plain and step is None and only_copies(c, source.value)
     return list(calls)
 
 

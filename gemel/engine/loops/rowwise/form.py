@@ -145,13 +145,17 @@ class Form:
 
     @cached_property
     def kept(self) -> dict[int, int]:
-        """Costly elements that a later phase needs again, each with its slot in scratch memory."""
+        """Costly elements that a later phase needs again, each with its slot in scratch memory.
+
+        What no earlier phase computes is not there to be kept.
+        """
         found: dict[int, int] = {}
         if self.mode == "row" and not self.ragged:
             for phase in range(1, self.phases):
                 for v in sorted(self._needed(phase, found)):
                     node = self.node(v)
-                    if node and node.phase < phase and node.op.name in EXPENSIVE and v not in found:
+                    if node and node.phase < phase and node.op.name in EXPENSIVE and v not in found and (
+                            v in self._needed(node.phase, found)):
                         found[v] = len(found)
         return found
 
