@@ -44,6 +44,7 @@ from .tensor.grad_mode import *
 from .tensor.indexing import *
 from .tensor.joining import *
 from .tensor.masking import *
+from .tensor.matrices import *
 from .tensor.movement import *
 from .tensor.pointwise import *
 from .tensor.printing import *

@@ -10,29 +10,54 @@ Products and norms are compiled as all other operations; factorizations are LAPA
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from .engine.base.errors import ShapeError
-from .engine.interpreter.linalg import LinAlgError
-from .engine.runtime import executor
-from .engine.runtime.trace import local
-from .tensor import return_types
 from .tensor.arithmetic import mul
 from .tensor.arranging import diagonal as _diagonal
 from .tensor.contraction import chain_of, matmul, matrix_power
 from .tensor.contraction import cross as _cross
 from .tensor.core import apply_named
 from .tensor.dims import wrap_dim
-from .tensor.elementwise import check_tensor, deliver, delivering
-from .tensor.promotion import broadcast_shapes, cast, expand
+from .tensor.elementwise import check_tensor, deliver
+from .tensor.factorization import (
+    LinAlgError,
+    cholesky,
+    cholesky_ex,
+    det,
+    eig,
+    eigh,
+    eigvals,
+    eigvalsh,
+    householder_product,
+    inv,
+    inv_ex,
+    lstsq,
+    lu,
+    lu_factor,
+    lu_factor_ex,
+    lu_solve,
+    matrix_exp,
+    matrix_rank,
+    pinv,
+    qr,
+    slogdet,
+    solve,
+    solve_ex,
+    solve_triangular,
+    svd,
+    svdvals,
+)
+from .tensor.promotion import cast
 from .tensor.reduction import norm as _norm
 from .tensor.reduction import reshaped, sum
 
 __all__ = [
-    "LinAlgError", "cholesky", "cond", "cross", "det", "diagonal", "eig", "eigh", "eigvals", "eigvalsh", "inv",
-    "matmul", "matrix_norm", "matrix_power", "matrix_rank", "multi_dot", "norm", "pinv", "qr", "slogdet", "solve",
-    "solve_triangular", "svd", "svdvals", "vander", "vecdot", "vector_norm",
+    "LinAlgError", "cholesky", "cholesky_ex", "cond", "cross", "det", "diagonal", "eig", "eigh", "eigvals", "eigvalsh",
+    "householder_product", "inv", "inv_ex", "lstsq", "lu", "lu_factor", "lu_factor_ex", "lu_solve", "matmul",
+    "matrix_exp", "matrix_norm", "matrix_power", "matrix_rank", "multi_dot", "norm", "pinv", "qr", "slogdet", "solve",
+    "solve_ex", "solve_triangular", "svd", "svdvals", "tensorinv", "tensorsolve", "vander", "vecdot", "vector_norm",
 ]
 
 
@@ -162,162 +187,51 @@ def cond(A: Any, p: Any = None, *, out: Any = None) -> Any:
     return deliver(matrix_norm(A, p) * matrix_norm(inv(A), p), out, "linalg.cond")
 
 
-# --- factorizations ---------------------------------------------------------------------------------
+# --- tensors as matrices ----------------------------------------------------------------------------
 
-def _computed(name: str, *operands: Any) -> Any:
-    """An operation that some matrices do not have, computed now: it fails at the call, not at a later one.
+def tensorinv(A: Any, ind: int = 2, *, out: Any = None) -> Any:
+    """The ``X`` with ``tensordot(A, X, ind)`` the identity: the inverse of ``A`` with its first ``ind`` axes as rows.
 
-    What failed must not stay pending for the next observation, so no frame of the failure keeps it alive.
+    Args:
+        ind: number of axes of the rows, above 0; the others are of the same size together.
+    Raises: RuntimeError for other sizes.
+
+    >>> gemel.linalg.tensorinv(gemel.eye(6).reshape(6, 2, 3), ind=1).shape
+    gemel.Size([2, 3, 6])
+
+    torch: ``linalg.tensorinv``
     """
-    found = apply_named(f"linalg_{name}", *operands)
-    if local.capture is not None:
-        return found
-    try:
-        executor.observe(found._read(), f"linalg.{name}()")
-        return found
-    except LinAlgError as error:
-        message = str(error)
-    del found
-    raise LinAlgError(message)
+    shape = check_tensor(A, "linalg_tensorinv", "A")._read().type.shape
+    if ind <= 0:
+        raise RuntimeError(f"Expected a strictly positive integer for 'ind', but got {ind}")
+    rows, columns = shape[:ind], shape[ind:]
+    n = math.prod(rows)
+    if math.prod(columns) != n:
+        raise ShapeError("Expected self to satisfy the requirement prod(self.shape[ind:]) == prod(self.shape[:ind]), "
+                         f"but got {math.prod(columns)} != {n}")
+    return deliver(reshaped(inv(reshaped(A, (n, n))), (*columns, *rows)), out, "linalg.tensorinv")
 
 
-def _unary(name: str, doc: str) -> Callable[..., Any]:
-    def function(A: Any, *, out: Any = None) -> Any:
-        return deliver(_computed(name, check_tensor(A, f"linalg_{name}", "A")), out, name)
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"{doc} torch: ``linalg.{name}``."
-    return function
+def tensorsolve(A: Any, B: Any, dims: Sequence[int] | None = None, *, out: Any = None) -> Any:
+    """The ``X`` with ``tensordot(A, X, X.ndim) = B``: a linear system whose unknown and right side have several axes.
 
+    Args:
+        A: its first axes are those of ``B``, after ``dims`` have been moved to the end; the others are those of ``X``.
+    Raises: RuntimeError for sizes that do not fit.
 
-inv = _unary("inv", "The inverse of square matrices.")
-det = _unary("det", "The determinant of square matrices.")
+    >>> gemel.linalg.tensorsolve(gemel.eye(6).reshape(2, 3, 6), gemel.ones(2, 3)).shape
+    gemel.Size([6])
 
-
-def slogdet(A: Any, *, out: Any = None) -> Any:
-    """``(sign, logabsdet)`` of the determinant. torch: ``linalg.slogdet``."""
-    found = apply_named("linalg_slogdet", check_tensor(A, "linalg_slogdet", "A"))
-    return return_types.slogdet(delivering(found, out, "slogdet"))
-
-
-def cholesky(A: Any, *, upper: bool = False, out: Any = None) -> Any:
-    """The lower (or upper) triangular factor of positive-definite matrices. torch: ``linalg.cholesky``.
-
-    Raises:
-        LinAlgError: a matrix is not positive-definite .
+    torch: ``linalg.tensorsolve``
     """
-    low = _computed("cholesky", check_tensor(A, "linalg_cholesky", "A"))
-    return deliver(low.mH if upper else low, out, "cholesky")
-
-
-def solve(A: Any, B: Any, *, left: bool = True, out: Any = None) -> Any:
-    """The solution of ``A X = B`` (``left=False``: ``X A = B``); ``B`` holds matrices or vectors.
-    torch: ``linalg.solve``."""
-    a, b = check_tensor(A, "linalg_solve", "A")._read().type, check_tensor(B, "linalg_solve", "B", 2)._read().type
-    if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
-        raise ShapeError(f"linalg.solve: A must be batches of square matrices. Received shape {list(a.shape)}")
-    vectors = b.ndim == 1 or b.shape == a.shape[:-1]
-    if vectors and not left:
-        raise RuntimeError("linalg.solve: Vector broadcasting of the left hand side is not supported for left=False. "
-                           f"In this case linalg.solve is equivalent to B / A.squeeze(-1). Received {b}")
-    if not left:
-        return deliver(solve(A.mT, B.mT).mT, out, "solve")
-    right = B.unsqueeze(-1) if vectors else B
-    t = right._read().type
-    if t.shape[-2] != a.shape[-1]:
-        raise ShapeError(f"linalg.solve: Incompatible shapes of A and B for the equation AX = B "
-                         f"({a.shape[-2]}x{a.shape[-1]} and {t.shape[-2]}x{t.shape[-1]})")
-    lead = broadcast_shapes(a.shape[:-2], t.shape[:-2])
-    found = _computed("solve", expand(A, (*lead, *a.shape[-2:])), expand(right, (*lead, *t.shape[-2:])))
-    return deliver(found.squeeze(-1) if vectors else found, out, "solve")
-
-
-def solve_triangular(A: Any, B: Any, *, upper: bool, left: bool = True, unitriangular: bool = False,
-                     out: Any = None) -> Any:
-    """The solution of ``A X = B`` for triangular ``A``; the other triangle is not read.
-    torch: ``linalg.solve_triangular``."""
-    t = check_tensor(A, "linalg_solve_triangular", "A")._read().type
-    triangle = apply_named("triu" if upper else "tril", A, attrs=(1 if upper and unitriangular else
-                                                                  -1 if unitriangular else 0,))
-    if unitriangular:
-        from .tensor.creation import eye
-        triangle = triangle + eye(t.shape[-1], dtype=t.dtype)
-    return deliver(solve(triangle, B, left=left), out, "solve_triangular")
-
-
-def qr(A: Any, mode: str = "reduced", *, out: Any = None) -> Any:
-    """``(Q, R)`` with orthonormal columns and an upper triangle; ``mode``: 'reduced', 'complete' or 'r'.
-    torch: ``linalg.qr``."""
-    if mode not in ("reduced", "complete", "r"):
-        raise RuntimeError(f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or "
-                           f"'complete'")
-    q, r = apply_named("linalg_qr", check_tensor(A, "linalg_qr", "A"), attrs=(mode == "complete",))
-    if mode == "r":
-        q = q.new_zeros(0)
-    return return_types.qr(delivering((q, r), out, "qr"))
-
-
-def _hermitian(A: Any, UPLO: str) -> Any:
-    if UPLO.upper() not in ("L", "U"):
-        raise RuntimeError(f"linalg.eigh: Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
-    return A if UPLO.upper() == "L" else A.mH
-
-
-def eigh(A: Any, UPLO: str = "L", *, out: Any = None) -> Any:
-    """``(eigenvalues, eigenvectors)`` of symmetric or Hermitian matrices, rising. torch: ``linalg.eigh``."""
-    found = apply_named("linalg_eigh", _hermitian(check_tensor(A, "linalg_eigh", "A"), UPLO))
-    return return_types.eigh(delivering(found, out, "eigh"))
-
-
-def eigvalsh(A: Any, UPLO: str = "L", *, out: Any = None) -> Any:
-    """The eigenvalues of symmetric or Hermitian matrices, rising. torch: ``linalg.eigvalsh``."""
-    return deliver(eigh(A, UPLO)[0], out, "eigvalsh")
-
-
-def eig(A: Any, *, out: Any = None) -> Any:
-    """Complex ``(eigenvalues, eigenvectors)`` of square matrices; without derivative. torch: ``linalg.eig``."""
-    found = apply_named("linalg_eig", check_tensor(A, "linalg_eig", "A"))
-    return return_types.eig(delivering(found, out, "eig"))
-
-
-def eigvals(A: Any, *, out: Any = None) -> Any:
-    """The complex eigenvalues of square matrices; without derivative. torch: ``linalg.eigvals``."""
-    return deliver(eig(A)[0], out, "eigvals")
-
-
-def svd(A: Any, full_matrices: bool = True, *, driver: str | None = None, out: Any = None) -> Any:
-    """``(U, S, Vh)`` with ``A = U diag(S) Vh`` and falling S; the derivative needs ``full_matrices=False``.
-    torch: ``linalg.svd``."""
-    found = apply_named("linalg_svd", check_tensor(A, "linalg_svd", "A"), attrs=(bool(full_matrices),))
-    return return_types.svd(delivering(found, out, "svd"))
-
-
-def svdvals(A: Any, *, driver: str | None = None, out: Any = None) -> Any:
-    """The singular values, falling. torch: ``linalg.svdvals``."""
-    return deliver(svd(A, False)[1], out, "svdvals")
-
-
-def _tolerance(values: Any, A: Any, atol: Any, rtol: Any) -> Any:
-    """What counts as zero: ``max(atol, rtol * largest)``."""
-    import numpy as np
-    t = A._value.type
-    if rtol is None:
-        eps = float(np.finfo(values._read().type.dtype.numpy).eps)
-        rtol = 0.0 if atol is not None else eps * max(t.shape[-2:])
-    return (values.amax(-1, keepdim=True) * rtol).clamp(min=0.0 if atol is None else atol)
-
-
-def matrix_rank(A: Any, *, atol: Any = None, rtol: Any = None, hermitian: bool = False, out: Any = None) -> Any:
-    """The number of singular values above ``max(atol, rtol * largest)``. torch: ``linalg.matrix_rank``."""
-    values = eigvalsh(A).abs() if hermitian else svdvals(A)
-    return deliver((values > _tolerance(values, A, atol, rtol)).sum(-1), out, "matrix_rank")
-
-
-def pinv(A: Any, *, atol: Any = None, rtol: Any = None, hermitian: bool = False, out: Any = None) -> Any:
-    """The Moore-Penrose inverse, through the singular values above ``max(atol, rtol * largest)``.
-    torch: ``linalg.pinv``."""
-    u, s, vh = svd(A, False)
-    kept = s > _tolerance(s, A, atol, rtol)
-    ones = apply_named("select", kept, s, s * 0 + 1)
-    inverse = apply_named("select", kept, ones.reciprocal(), s * 0)
-    scaled = vh.mH * cast(inverse, vh._read().type.dtype).unsqueeze(-2)
-    return deliver(scaled @ u.mH, out, "pinv")
+    check_tensor(A, "linalg_tensorsolve", "A")
+    b = check_tensor(B, "linalg_tensorsolve", "B", 2)._read().type
+    if dims is not None:
+        A = A.movedim(tuple(dims), tuple(range(-len(dims), 0)))
+    shape = A._read().type.shape
+    unknown, n = shape[b.ndim:], math.prod(shape[b.ndim:])
+    if math.prod(shape[:b.ndim]) != n or b.size != n:
+        raise ShapeError("Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == "
+                         f"prod(self.shape[:other.ndim]), but got {n} != {math.prod(shape[:b.ndim])}")
+    found = solve(reshaped(A, (n, n)), reshaped(B, (n,)))
+    return deliver(reshaped(found, unknown), out, "linalg.tensorsolve")

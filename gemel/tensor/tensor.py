@@ -16,6 +16,7 @@ from .functions import FunctionMethods
 from .indexing import IndexingMethods
 from .joining import JoiningMethods
 from .masking import MaskingMethods
+from .matrices import MatrixMethods
 from .movement import MovementMethods
 from .pointwise import PointwiseMethods
 from .printing import PrintingMethods
@@ -32,7 +33,7 @@ from .writing import WritingMethods
 class Tensor(ArithmeticMethods, ComparisonMethods, PointwiseMethods, ReductionMethods, ScanMethods,
              SortingMethods, SoftmaxMethods, FunctionMethods, ViewingMethods, MovementMethods, ArrangingMethods,
              IndexingMethods, ScatteringMethods, MaskingMethods, WritingMethods, ComplexMethods, JoiningMethods,
-             ContractionMethods, CreationMethods, RandomMethods, ConversionMethods, PrintingMethods,
+             ContractionMethods, MatrixMethods, CreationMethods, RandomMethods, ConversionMethods, PrintingMethods,
              AttributeMethods, CopyingMethods, AutogradMethods, TensorCore):
     """A multi-dimensional array of one dtype, as ``torch.Tensor``."""
 

@@ -185,6 +185,13 @@ def failing():
         lib.nn.utils.parametrizations.weight_norm(layer), "weight", leave_parametrized=False), ValueError
     yield "no such name for spectral_norm", lambda lib, layer: lib.nn.utils.parametrizations.spectral_norm(
         layer, "absent"), ValueError
+    yield "unknown map", lambda lib, layer: lib.nn.utils.parametrizations.orthogonal(
+        layer, orthogonal_map="qr"), ValueError
+    yield "orthogonal vector", lambda lib, layer: lib.nn.utils.parametrizations.orthogonal(layer, "bias"), ValueError
+    yield "orthogonal shape", lambda lib, layer: setattr(lib.nn.utils.parametrizations.orthogonal(
+        layer), "weight", lib.zeros(3, 2)), ValueError
+    yield "no inverse of exp", lambda lib, layer: setattr(lib.nn.utils.parametrizations.orthogonal(
+        layer, use_trivialization=False), "weight", lib.eye(3)), NotImplementedError
     yield "no iterations", lambda lib, layer: lib.nn.utils.parametrizations.spectral_norm(
         layer, n_power_iterations=0), ValueError
     yield "axis", lambda lib, layer: lib.nn.utils.parametrizations.spectral_norm(layer, dim=3), IndexError
@@ -267,3 +274,38 @@ def test_spectral_norm(kind, name, args, options):
         else:
             library.nn.utils.parametrize.remove_parametrizations(layer, options.get("name", "weight"))
     same(mine.eval(), theirs.eval(), *shape)
+
+
+@pytest.mark.parametrize("trivial", [True, False])
+@pytest.mark.parametrize("kind", [None, "matrix_exp", "cayley", "householder"])
+@pytest.mark.parametrize("size", [(3, 3), (3, 5), (5, 3)])
+def test_orthogonal(size, kind, trivial):
+    both = layers("Linear", *size)
+    for library, layer in zip(LIBRARIES, both, strict=True):
+        library.nn.utils.parametrizations.orthogonal(layer, orthogonal_map=kind, use_trivialization=trivial)
+    theirs, mine = both
+    if trivial:
+        mine.parametrizations.weight[0].base.copy_(ours(theirs.parametrizations.weight[0].base))
+    # away from the start, which some maps cannot tell from nothing
+    state = {k: v + 0.1 * randn(*v.shape, seed=3).float() if k.endswith("original") else v
+             for k, v in theirs.state_dict().items()}
+    if kind == "householder" or kind is None and size[0] != size[1]:
+        state = theirs.state_dict()
+    theirs.load_state_dict(state)
+    mine.load_state_dict({k: ours(v) for k, v in state.items()})
+    same(mine, theirs, 2, size[0])
+    w = mine.weight.detach()
+    gram = w @ w.T if w.shape[0] < w.shape[1] else w.T @ w
+    assert (gram - gemel.eye(len(gram))).abs().max().item() < 1e-5
+
+
+def test_orthogonal_begins_with_what_is_there():
+    for size in ((4, 4), (3, 5), (5, 3)):
+        layer = nn.Linear(*size)
+        nn.init.orthogonal_(layer.weight)
+        before = layer.weight.detach().clone()
+        nn.utils.parametrizations.orthogonal(layer)
+        assert (layer.weight - before).abs().max().item() < 1e-5
+        value = nn.init.orthogonal_(gemel.empty(*layer.weight.shape))
+        layer.weight = value
+        assert (layer.weight - value).abs().max().item() < 1e-5

@@ -244,3 +244,69 @@ def eig(b, a):
 @vjp("linalg_eig")
 def _eig(b, g, s):
     raise UnsupportedError("the derivative of eig is not implemented: use eigh for Hermitian matrices")
+
+
+@composite("linalg_lu_factor", 1, n_outputs=3, check=_check_matrix)
+def lu_factor(b, a):
+    """L and U in one matrix, row interchanges (from 1), and the first zero pivot (from 1; 0: none)"""
+    return _custom(b, "lu_factor", a)
+
+
+@vjp("linalg_lu_factor", outputs=True)
+def _lu_factor(b, g, s):
+    """P L^-H [tril(L^H gL, -1) + triu(gU U^H)] U^-H for square matrices."""
+    if s.types[0].shape[-1] != s.types[0].shape[-2]:
+        raise UnsupportedError(f"the derivative of lu_factor is implemented for square matrices. Received shape "
+                               f"{list(s.types[0].shape)}")
+    if g[0] is None:
+        return (b.zeros(s.types[0]),)
+    factors, pivots = s.outputs[0], s.outputs[1]
+    on = _diagonal_mask(b, factors.type.shape)
+    low = b.select(on, b.full_like(factors, 1), _triangle(b, factors, -1))
+    up = _triangle(b, factors, 0, lower=False)
+    inner = b.add(_triangle(b, _mm(b, _h(b, low), _triangle(b, g[0], -1)), -1),
+                  _triangle(b, _mm(b, _triangle(b, g[0], 0, lower=False), _h(b, up)), 0, lower=False))
+    left = b.call("linalg_solve", _h(b, low), inner)
+    right = _h(b, b.call("linalg_solve", up, _h(b, left)))
+    return (_mm(b, _custom(b, "permutation", pivots, factors)[0], right),)
+
+
+@composite("linalg_permutation", 2)
+def permutation(b, pivots, factors):
+    """the matrix P of A = P L U, from the row interchanges"""
+    return _custom(b, "permutation", pivots, factors)[0]
+
+
+@vjp("linalg_permutation")
+def _permutation(b, g, s):
+    return None, None
+
+
+@composite("linalg_geqrf", 1, n_outputs=2, check=_check_matrix)
+def geqrf(b, a):
+    """Householder reflectors below the diagonal, R above, and the scales tau"""
+    return _custom(b, "geqrf", a)
+
+
+@vjp("linalg_geqrf")
+def _geqrf(b, g, s):
+    raise UnsupportedError("the derivative of geqrf is not implemented: use qr")
+
+
+@composite("linalg_matrix_exp", 1, check=_check_square)
+def matrix_exp(b, a):
+    """sum of a^k / k!"""
+    return _custom(b, "matrix_exp", a)[0]
+
+
+@vjp("linalg_matrix_exp", inputs=(0,))
+def _matrix_exp(b, g, s):
+    """The upper right block of exp([[a^H, g], [0, a^H]])."""
+    a = _h(b, s.inputs[0])
+    n, axis = a.type.shape[-1], a.type.ndim - 1
+    top = b.cat([a, g], axis)
+    bottom = b.cat([b.zeros(a.type), a], axis)
+    whole = b.call("linalg_matrix_exp", b.cat([top, bottom], axis - 1))
+    lead = a.type.shape[:-2]
+    zeros = (0,) * len(lead)
+    return (b.slice(whole, (*zeros, 0, n), (*lead, n, 2 * n)),)
