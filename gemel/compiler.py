@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .engine.base import log
-from .engine.base.errors import CheckError, CompileError
+from .engine.base.errors import CompileError
 from .engine.ir.op import Op, op
 from .engine.ir.primitives import ROWS
 from .engine.runtime import trace as recorder
@@ -27,7 +27,7 @@ from .engine.runtime.capture import Capture
 from .engine.runtime.decode import decode
 from .engine.runtime.trace import Value, local, record, scalar
 from .nn import Module
-from .tensor.core import TensorCore, apply, base_of, replace, set_grad, take_back, undo_entry, wrap
+from .tensor.core import TensorCore, apply, base_of, replace, set_grad, wrap
 from .tensor.storage import Cell
 from .tensor.tape import mode
 
@@ -89,7 +89,6 @@ class _Replay:
             results = apply(self.call, *operands)
         del operands
         n = self.n_outputs
-        undo = [undo_entry(t) for t in self.writes]
         for written, new in zip(self.writes, results[n:], strict=False):
             replace(written, new._value)
         for leaf, new in zip(self.grads, results[n + len(self.writes):], strict=True):
@@ -99,11 +98,7 @@ class _Replay:
         outputs = results[:n]
         del results
         if steps:
-            try:
-                recorder.settle("a compiled function has written tensors")
-            except CheckError:
-                take_back(undo)
-                raise
+            recorder.settle("a compiled function has written tensors")
         return _rebuild(self.structure, outputs)
 
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import copy
 import warnings
+import weakref
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from ..engine.base import dtypes as dt
-from ..engine.base.errors import CheckError, UnsupportedError
+from ..engine.base.errors import UnsupportedError
 from ..engine.ir.op import Op
 from ..engine.ir.op import op as intern
 from ..engine.ir.primitives import ROWS
@@ -27,7 +29,7 @@ from ..nn.modules.hooks import RemovableHandle, add_hook
 from ..nn.modules.module import typename
 from ..nn.modules.tree import clear_grad
 from ..nn.parameter import fresh_copy
-from ..tensor.core import from_array, replace, take_back, undo_entry, wrap
+from ..tensor.core import from_array, replace, wrap
 from ..tensor.tape import Accumulate, mode
 from ..tensor.tensor import Tensor
 
@@ -199,20 +201,21 @@ class Optimizer:
                 mode.grad = was
         mode.grad = False
         self._opt_called = True
-        undo: list[tuple[Any, Any]] = []
         local.whole = True  # old and new values in one plan, so that the new ones take the place of the old
+        undo: list[Callable[[], None]] = []
         try:
             for group in self.param_groups:
                 self._update(group, undo)
             settle("the end of optimizer.step()")
-        except CheckError:
-            take_back(undo)
+        except Exception:
+            for take_back in undo:
+                take_back()
             raise
         finally:
             mode.grad, local.whole = was, False
         return loss
 
-    def _update(self, group: dict[str, Any], undo: list[tuple[Any, Any]]) -> None:
+    def _update(self, group: dict[str, Any], undo: list[Callable[[], None]]) -> None:
         """Record the update of one group: one node per dtype, names of state and numbers (as a rule: one)."""
         parts: dict[Any, tuple[list, list, list]] = {}
         names_of: dict[int, tuple[str, ...]] = {}
@@ -252,7 +255,7 @@ class Optimizer:
                 state[name] = full_like(p, 0)
 
     def _record(self, group: dict[str, Any], names: tuple[str, ...], dtype: dt.DType, at: tuple[float, ...],
-                first: bool, params: list, grads: list, held: list, undo: list[tuple[Any, Any]]) -> None:
+                first: bool, params: list, grads: list, held: list, undo: list[Callable[[], None]]) -> None:
         values = [p._read() for p in params]
         values += [g._read() for g in grads]
         if not first:
@@ -272,10 +275,21 @@ class Optimizer:
                 if t is None:
                     held[i][names[position // n - 1]] = stored(new)
                 else:
-                    undo.append(undo_entry(t))
                     replace(t, new)
                 position += 1
         self._keep(held, after)
+        made = names if first else ()
+        undo.append(partial(self._take_back_step, params[0], weakref.ref(results[0]), held, at, made))
+
+    def _take_back_step(self, p: Any, new: Callable[[], Any], held: list[dict[str, Any]], at: tuple[float, ...],
+                        made: tuple[str, ...]) -> None:
+        """The step has failed. Where it was their update, parameters have their old values again: the state follows."""
+        if p._contents() is new():
+            return
+        self._keep(held, at)
+        for s in held:
+            for name in made:
+                s.pop(name, None)
 
     def _keep(self, held: list[dict[str, Any]], numbers: tuple[float, ...]) -> None:
         for name, number in zip(self._numbers, numbers, strict=True):

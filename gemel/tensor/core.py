@@ -27,7 +27,7 @@ from ..engine.ir.primitives import ROWS
 from ..engine.ir.types import TensorType, tensor_type
 from ..engine.runtime import batched as _batched  # noqa: F401  (records operations under vmap)
 from ..engine.runtime import executor
-from ..engine.runtime.trace import Value, local, ready, record, scalar
+from ..engine.runtime.trace import Value, local, note_write, ready, record, scalar
 from . import tape
 from .storage import Bits, Cell, Lens, Part, Window, as_written, shortened
 from .tape import Accumulate, Edge, make_node, mode
@@ -50,10 +50,32 @@ class Domain:
         kind: ``SHARED`` for the first domain of a cell, ``UNTAPED``, ``DETACHED`` or ``DATA``.
     """
 
-    __slots__ = ("edge", "depth", "kind")
+    __slots__ = ("edge", "depth", "kind", "__weakref__")
 
     def __init__(self, edge: Edge | None, depth: int, kind: int) -> None:
         self.edge, self.depth, self.kind = edge, depth, kind
+
+
+class _FirstTaped:
+    """Who gets back the contents of a storage (see ``trace.note_write``) that a write has put onto the tape."""
+
+    __slots__ = ("cell", "domain")
+
+    def __init__(self, cell: Cell, domain: Domain) -> None:
+        self.cell, self.domain = cell.ref, weakref.ref(domain)
+
+    def __call__(self) -> _FirstTaped | None:
+        return None if self.cell() is None or self.domain() is None else self
+
+    def _contents(self) -> Value | None:
+        cell = self.cell()
+        return None if cell is None else cell._contents()
+
+    def _take_back(self, value: Value) -> None:
+        cell, domain = self.cell(), self.domain()
+        if cell is not None and domain is not None:
+            domain.edge = None
+            cell._take_back(value)
 
 
 class Alias:
@@ -133,6 +155,21 @@ class TensorCore:
         self._value, self._edge = view.value, kept or view.edge
         view.value.cell, view.value.version = cell.ref, cell.tracked
         alias.seen = cell.version if cell.foreign is None else -1
+
+    def _forget(self) -> None:
+        """The storage has been written: hold its old contents no longer."""
+        self._value = forgotten(self._value.type)
+
+    def _contents(self) -> Value | None:
+        """The value that a write replaces (see ``trace.note_write``)."""
+        return self._value if self._alias is None else self._alias.cell._contents()
+
+    def _take_back(self, value: Value) -> None:
+        """After a write that has failed: hold ``value`` again."""
+        if self._alias is None:
+            self._value = value
+        else:
+            self._alias.cell._take_back(value)
 
     # --- sharing
     def _shared(self) -> Alias:
@@ -355,9 +392,13 @@ def _commit(alias: Alias, whole: Taped, edge: Edge | None) -> None:
     cell = alias.cell
     if cell.foreign is not None and not cell.foreign.contents().flags.writeable:
         raise RuntimeError("cannot write to a tensor whose memory is read-only; clone it first")
+    domain = alias.domain
+    before = domain.edge
     if mode.grad:
-        alias.domain.edge = edge
-    rebind(cell, whole.value, alias.domain.kind != DATA)
+        domain.edge = edge
+    # what stood on the tape before keeps the failed contents: the tape has no way back
+    holder = cell.ref if domain.edge is before else _FirstTaped(cell, domain) if before is None else None
+    rebind(cell, whole.value, domain.kind != DATA, holder)
     if cell.foreign is not None:
         _write_out(cell)
 
@@ -396,54 +437,39 @@ def whole_storage(alias: Alias) -> Any:
     return out
 
 
-def rebind(cell: Cell, value: Value, tracked: bool = True) -> None:
-    """Make ``value`` the contents of a storage; who shares it drops what it held."""
-    alive = cell.alive()
+def rebind(cell: Cell, value: Value, tracked: bool = True, holder: Any = None) -> None:
+    """Make ``value`` the contents of a storage; who shares it drops what it held.
+
+    ``holder``: who gets that back if computing ``value`` fails.
+    """
+    held = cell._contents()
     if local.capture is not None:
-        held = cell.value or next((t._value for t in alive if not t._alias.lenses), None)
         local.capture.writes.setdefault(cell, held)
+    if holder is not None:
+        note_write(holder, held, value)
     cell.version += 1
     cell.tracked += tracked
     cell.value = value
     value.cell, value.version = cell.ref, cell.tracked
-    for t in alive:
-        t._value = forgotten(t._value.type)
+    for t in cell.alive():
+        t._forget()
 
 
 def replace(t: TensorCore | Cell, value: Value) -> None:
     """Make ``value`` the contents of a tensor and of all that share its storage, off the tape (``t.data.copy_``)."""
     if isinstance(t, Cell):
-        rebind(t, value)
+        rebind(t, value, holder=t.ref)
         return
     alias = t._alias
     if alias is None:
         if local.capture is not None:
             local.capture.writes.setdefault(t, t._value)
+        note_write(weakref.ref(t), t._value, value)
         t._value = value
     elif alias.lenses or alias.cell.foreign is not None:
         t._write(wrap(value))
     else:
-        rebind(alias.cell, value, alias.domain.kind != DATA)
-
-
-def undo_entry(t: TensorCore | Cell) -> tuple[Any, Any]:
-    """What :func:`take_back` needs to give ``t`` back the contents that it has now.
-
-    That is the number of a leaf of the running trace rather than the value: a value that is held is one whose memory
-    cannot be reused.
-    """
-    value = base_of(t)._read() if isinstance(t, Cell) else t._read()
-    return t, value if value.buffer is None else value.index if value.trace is local.trace else None
-
-
-def take_back(undo: list[tuple[Any, Any]]) -> None:
-    """After a failed check, which has stopped the plan before its first write: give every tensor its old value."""
-    leaves = local.trace.leaves
-    for t, old in reversed(undo):
-        if old.__class__ is int and old < 0 and (-1 - old) // 2 < len(leaves):
-            replace(t, leaves[(-1 - old) // 2])
-        elif old.__class__ is Value:
-            replace(t, old)
+        rebind(alias.cell, value, alias.domain.kind != DATA, alias.cell.ref)
 
 
 _forgotten: dict[TensorType, Value] = {}

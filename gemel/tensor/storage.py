@@ -54,6 +54,20 @@ class Cell:
             self.room = max(16, 2 * len(tensors))
         tensors.append(weakref.ref(tensor))
 
+    def _contents(self) -> Any:
+        """The value of the whole storage; None if nothing has been written and the base is gone."""
+        if self.value is not None:
+            return self.value
+        return next((t._value for t in self.alive() if not t._alias.lenses), None)
+
+    def _take_back(self, value: Any) -> None:
+        """After a write that has failed: hold ``value`` again."""
+        self.value = value
+        self.version += 1
+        self.tracked = value.version if value.cell is self.ref else self.tracked
+        for t in self.alive():
+            t._forget()
+
     def alive(self) -> list[Any]:
         """The tensors that share this storage now."""
         return [t for r in self.tensors if (t := r()) is not None and t._alias is not None and t._alias.cell is self]

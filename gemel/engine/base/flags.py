@@ -47,6 +47,8 @@ FLAGS = (
     Flag("ISA", str, "", True, "instruction set to generate for, instead of the host's best: sse2, avx2, avx512, ..."),
     Flag("MEMORY", _bytes, 0, False, "memory budget in bytes; 0: what the cgroup or machine allows"),
     Flag("PENDING_BYTES", _bytes, 256 << 20, False, "flush at the next mark when pending work pins more than this"),
+    Flag("PLAN_BYTES", _bytes, 512 << 20, False,
+         "plans that have not run for longest are forgotten when all together take more than this"),
     Flag("NAN", _bool, False, False, "hunt NaNs: run op by op, stop at the first op that makes one"),
     Flag("LINES", _bool, False, False, "record the source line of every op (also switched on by NaN hunting)"),
     Flag("FULL_TRACEBACK", _bool, False, False, "keep Gemel's own frames in tracebacks"),
@@ -68,6 +70,7 @@ class _Values:
     ISA: str
     MEMORY: int
     PENDING_BYTES: int
+    PLAN_BYTES: int
     NAN: bool
     LINES: bool
     FULL_TRACEBACK: bool

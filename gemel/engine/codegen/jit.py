@@ -5,18 +5,19 @@ first use.
 """
 from __future__ import annotations
 
+import atexit
 import functools
 import itertools
-import os
 import threading
 
 from ..base import log
 from ..base.errors import CompileError
+from ..base.forks import fork_lock
 from ..base.target import Target, host
 
-_lock = threading.Lock()
-if hasattr(os, "register_at_fork"):  # a child must not inherit a lock that nobody is left to release
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+_lock = fork_lock("llvm", threading.RLock())
+#: LLVM's own destructors run when the process ends: by then no other thread may be inside
+atexit.register(_lock.acquire, timeout=30.0)
 _serial = itertools.count()
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from ..base import log
 from ..base.errors import OutOfMemoryError
 from ..base.flags import flags
+from ..base.forks import fork_lock
 from . import guard
 
 ALIGNMENT = 64
@@ -77,9 +78,7 @@ class _Free(dict):
 _free: _Free = _Free()
 _mapped: dict[int, mmap.mmap] = {}  # address of a large block -> its mapping
 _slabs: list[mmap.mmap] = []
-_lock = threading.Lock()
-if hasattr(os, "register_at_fork"):  # a child must not inherit a lock that nobody is left to release
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+_lock = fork_lock("memory", threading.Lock())
 
 
 class Statistics:

@@ -12,6 +12,7 @@ import threading
 
 from ..base import log
 from ..base.flags import flags
+from ..base.forks import fork_lock
 from . import guard, native
 from .memory import Buffer, allocate
 
@@ -81,9 +82,12 @@ class Pool:
 
 
 _pool: Pool | None = None
-_change = threading.RLock()  # held while the pool is replaced: the planner's thread asks for it too
+_change = fork_lock("pool", threading.RLock())  # held while the pool is replaced: the planner's thread asks for it too
 #: held while a plan runs; a fork waits for it, so that no child inherits a half-run step
-run_lock = threading.RLock()
+run_lock = fork_lock("run", threading.RLock())
+_EXIT_WAIT = 30.0  # seconds that the end of the program waits for the step that runs in another thread
+#: the thread that is ending the program, else 0; the plans of all others stop where they are
+leaving = 0
 
 
 def pool(library) -> Pool:
@@ -101,23 +105,27 @@ def _replace(library, setting: int) -> Pool:
         if _pool is not None:
             _pool.stop()
         _pool = Pool(library, setting)
-        _pool.start()
+        if not leaving:
+            _pool.start()
     return _pool
 
 
+def gone() -> bool:
+    """Is the program ending, so that this thread's plan is to stop?"""
+    return leaving != 0 and leaving != threading.get_ident()
+
+
 def shutdown() -> None:
-    """Stop the workers; the next plan starts them again."""
-    global _pool
-    with run_lock, _change:
-        if _pool is not None:
-            _pool.stop()
-            _pool = None
+    """The program ends: let no other thread run a plan any more, and stop the workers.
+
+    Threads that are not daemons have ended by now. A daemon's plan stops at its next pause; ``run_lock`` is never
+    given back, so that none is inside native code when its memory goes. This thread can still run plans, alone.
+    """
+    global _pool, leaving
+    leaving = threading.get_ident()
+    if run_lock.acquire(timeout=_EXIT_WAIT) and _pool is not None:
+        _pool.stop()
+        _pool = None
 
 
-# threading's own exit hook runs before daemon threads are abandoned, atexit after: whichever comes first
-if hasattr(threading, "_register_atexit"):
-    threading._register_atexit(shutdown)  # type: ignore[attr-defined]
 atexit.register(shutdown)
-if hasattr(os, "register_at_fork"):
-    for lock in (_change, run_lock):  # `before` hooks run last registered first: the order of shutdown()
-        os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)

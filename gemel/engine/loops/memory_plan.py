@@ -2,7 +2,8 @@
 
 A value may take over the memory of an operand that dies in the same call, if the kernel allows it (``inplace``).
 That is how parameters, optimizer state and slice writes are updated in place: a leaf whose last reader this plan is
-(*donated*) gives its buffer to a result. Donated memory is written only after the last check.
+(*donated*) gives its buffer to a result. Donated memory is written only after the last step that may fail: a check, or
+an operation that NumPy runs.
 """
 from __future__ import annotations
 
@@ -107,7 +108,7 @@ def plan_memory(lowered: Lowered, n_leaves: int, donate: tuple[int, ...], update
         for value in _writes(step):
             last[value] = max(last.get(value, n), n)
             first.setdefault(value, n)
-        if isinstance(step, Call) and step.check:
+        if step.check if isinstance(step, Call) else isinstance(step, HostStep):
             last_check = n
     regions = loop_regions(steps)
     for top, end in regions:

@@ -6,6 +6,7 @@ be written is reported once and done without.
 """
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -17,6 +18,7 @@ from ..base import log
 from ..base.flags import code_key, flags
 
 _MAGIC = b"gemel-kernel-1\n"
+_TRIM_EVERY = 512  # files that a process stores between two looks at the size of the folder
 
 
 class Counters:
@@ -25,6 +27,7 @@ class Counters:
     hits = 0
     misses = 0
     corrupt = 0
+    stored = 0
 
 
 @functools.cache
@@ -71,11 +74,12 @@ def load(name: str) -> bytes | None:
         Counters.hits += 1
         return body
     Counters.corrupt += 1
-    log.say("cache", f"{path} is corrupt: it is removed and compiled again")
+    if log.on("cache"):
+        log.say("cache", f"{path} is corrupt: it is removed and compiled again")
     try:
-        path.unlink()
+        path.unlink(missing_ok=True)  # another process may have removed it
     except OSError as error:
-        _complain(f"cannot remove the corrupt cache file {path}: {error}")
+        _complain(f"cannot remove corrupt files of the kernel cache {where}: {error.strerror}")
     return None
 
 
@@ -93,10 +97,15 @@ def store(name: str, data: bytes) -> None:
                 file.write(_MAGIC + hashlib.sha256(data).digest() + data)
             os.replace(temporary, place / name)
         except BaseException:
-            os.unlink(temporary)
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
             raise
+        Counters.stored += 1
+        if Counters.stored % _TRIM_EVERY == 1:
+            trim()
     except OSError as error:
-        _complain(f"cannot write to the kernel cache {where}: {error}; kernels will be compiled in every process")
+        _complain(f"cannot write to the kernel cache {where}: {error.strerror}; "
+                  "kernels will be compiled in every process")
 
 
 @functools.cache
@@ -122,8 +131,8 @@ def trim(limit: int | None = None) -> int:
         if total - removed <= limit:
             break
         try:
-            path.unlink()
+            path.unlink(missing_ok=True)
             removed += size
         except OSError as error:
-            _complain(f"cannot trim the kernel cache: {error}")
+            _complain(f"cannot trim the kernel cache {where}: {error.strerror}")
     return removed

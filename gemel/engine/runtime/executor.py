@@ -1,33 +1,40 @@
 """Flushing a trace: find or build its plan, run it, put buffers where values were pending.
 
-State changes only after success. If a check fails, what depends on it raises that error whenever it is observed;
+State changes only after success. If an operation fails (a check, a decomposition that does not converge), what depends
+on it raises that error whenever it is observed; tensors that were written with it have their old contents again, and
 everything else stays pending. If the flush is interrupted or memory runs out, all of it stays pending.
 """
 from __future__ import annotations
 
+import os
 import sys
+import threading
 import weakref
-from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ..autodiff.program import body_of
 from ..base import log
-from ..base.errors import SyncError
+from ..base.errors import OutOfMemoryError, SyncError
 from ..base.flags import flags
 from ..device import memory
 from ..device.memory import Buffer
-from ..ir.op import Op
 from . import trace as recorder
+from .failures import again, dependents, entries
+from .native_plan import Results
+from .plan_cache import PlanCache
 from .plans import Entry
 from .trace import Trace, Value, live_results, local, new_trace
 
-PLAN_CACHE_ENTRIES = 4096
-
-_plans: OrderedDict[tuple, Entry] = OrderedDict()
+plans = PlanCache()
 #: values that can never be computed -> the error to raise when they are observed
 _failed: weakref.WeakKeyDictionary[Value, BaseException] = weakref.WeakKeyDictionary()
+#: values that have been computed -> the line that recorded them, where lines are recorded
+_made_at: weakref.WeakKeyDictionary[Value, str] = weakref.WeakKeyDictionary()
+_LISTED = 10  # tensors that an out-of-memory error lists
+#: traces that are being flushed -> the thread that does it: a fork leaves the others' in the child as they stand
+_flushing: dict[Trace, int] = {}
 
 
 class Counters:
@@ -66,127 +73,177 @@ def flush(trace: Trace, reason: str) -> None:
             return
         if local.capture is not None and local.capture.trace is trace:
             local.capture.broken = f"it needs a value while it is recorded ({reason} at {recorder.user_line()})"
-        trace.closed = True
-        if local.trace is trace:
-            local.trace = new_trace()
         try:
-            roots = live_results(trace)
-            if roots:
-                _run(trace, roots, reason)
+            _flushing[trace] = threading.get_ident()
+            trace.closed = True
+            if local.trace is trace:
+                local.trace = new_trace()
+            trace.roots = live_results(trace)
+            if trace.roots:
+                _run(trace, reason)
         except BaseException as error:
-            _restore(trace, error)
+            while trace.closed and not _finished(trace):
+                try:
+                    _restore(trace, error)
+                    break
+                except KeyboardInterrupt:
+                    continue  # one more Ctrl-C: values must not be lost
             raise
         finally:
+            _flushing.pop(trace, None)
             if trace.closed:
                 _clear(trace)
 
 
+def _finished(trace: Trace) -> bool:
+    """Have all results been put where they belong? (They are put there in order.)"""
+    return bool(trace.roots) and trace.values[trace.roots[-1]].buffer is not None
+
+
 def _clear(trace: Trace) -> None:
-    trace.code, trace.values, trace.leaves, trace.scalars, trace.sites = [], [], [], [], {}
+    trace.code, trace.values, trace.leaves, trace.scalars = [], [], [], []
+    trace.sites, trace.undo, trace.roots = {}, [], []
 
 
-def _run(trace: Trace, roots: list[int], reason: str) -> None:
-    buffers = [v.buffer for v in trace.leaves]
+def _run(trace: Trace, reason: str) -> None:
+    roots, buffers = trace.roots, [v.buffer for v in trace.leaves]
     donate = donatable(trace, buffers)
     key = (tuple(trace.code), tuple([v.form for v in trace.leaves]), tuple(roots), donate,
            tuple([t for _, t in trace.scalars]), flags.TIER)
-    entry = _plans.get(key)
+    entry = plans.find(key)
     Counters.flushes += 1
     if entry is None:
         Counters.plan_misses += 1
-        entry = _plans[key] = Entry(trace, roots, donate)
-        if len(_plans) > PLAN_CACHE_ENTRIES:
-            _plans.popitem(last=False)
+        if log.on("cache"):
+            recorder.note("cache", f"a trace has no plan yet: {plans.explain(key, trace.sites)}")
+        entry = Entry(trace, roots, donate)
     else:
         Counters.plan_hits += 1
-        _plans.move_to_end(key)
     if log.on("trace"):
         log.say("trace", f"flush because {reason}: {len(trace.values)} results recorded, {len(roots)} wanted, "
                          f"{'new plan' if entry.runs == 0 else f'run {entry.runs + 1}'}\n{entry.program}")
-    results = entry.run(buffers, [n for n, _ in trace.scalars])
     values = trace.values
-    for r, (buffer, form) in zip(roots, results, strict=True):
-        v = values[r]
-        v.form, v.buffer = form, buffer
+
+    def commit(results: Results) -> None:
+        for r, (buffer, form) in zip(roots, results, strict=True):
+            v = values[r]
+            v.form, v.buffer = form, buffer
+            if trace.sites:
+                _made_at[v] = _site_of(r, trace.sites)
+
+    try:
+        entry.run(buffers, [n for n, _ in trace.scalars], commit)
+    except OutOfMemoryError as error:
+        raise OutOfMemoryError(f"{error} {_largest()}") from None
+    finally:
+        plans.charge(key, entry)
+
+
+def _site_of(result: int, sites: dict[int, str]) -> str:
+    """Where the operation was recorded that has this result."""
+    while result not in sites and result:
+        result -= 1
+    return sites.get(result, "")
+
+
+def _largest() -> str:
+    """The largest tensors in memory by the line that made them, as far as lines are recorded."""
+    held = sorted(((v.buffer.nbytes, v.type, site) for v, site in _made_at.items() if v.buffer.__class__ is Buffer),
+                  key=lambda entry: -entry[0])
+    if not held:
+        return "GEMEL_LINES=1 lists the largest tensors by the line that made them."
+    lines = [f"{nbytes / 2**20:.1f} MiB: {kind} made at {site or '?'}" for nbytes, kind, site in held[:_LISTED]]
+    return "\n  ".join(["The largest tensors in memory:", *lines])
 
 
 def _restore(trace: Trace, error: BaseException) -> None:
-    """After a failure: poison what depends on a failed check, make everything else pending again."""
-    dead: set[int] = set()
-    if hasattr(error, "failed"):
-        dead = _dependents(trace, error)
-        for n in dead:
-            v = trace.values[n]
-            v.trace = None
-            _failed[v] = error
+    """After a failure: poison what depends on a failed operation, make everything else pending again.
+
+    Tensors that were written with what is poisoned get their old contents back. Interrupted, it can be started again.
+    """
+    dead = dependents(trace.code, error)
+    poison = again(error) if dead else error
     fresh = Trace()
     fresh.leaves, fresh.scalars, fresh.pinned = trace.leaves, trace.scalars, trace.pinned
-    renumbered: dict[int, int] = {}
+    number: dict[int, int] = {}  # result of the old trace -> of the new one
     for op, operands, results in entries(trace.code):
+        if results.stop > len(trace.values):
+            break  # its recording was cut short: by a fork, or by the thread that flushed
         if dead.intersection(results):
             continue
-        fresh.code += [op, *(renumbered[n] if n >= 0 else n for n in operands)]
+        fresh.code += [op, *(number[n] if n >= 0 else n for n in operands)]
+        if results.start in trace.sites:
+            fresh.sites[len(fresh.values)] = trace.sites[results.start]
         for r in results:
             v = trace.values[r]
-            renumbered[r] = v.index = len(fresh.values)
-            v.trace = fresh
+            number[r] = v.index = len(fresh.values)
+            v.trace, v.buffer = fresh, None
             fresh.values.append(v)
     for v in fresh.leaves:
         v.trace = fresh
+    for n in dead:
+        v = trace.values[n]
+        _failed[v] = poison
+        v.trace = None
+    for holder, old in trace.undo:
+        if old.__class__ is not int or old < 0:
+            fresh.undo.append((holder, old))
+        elif old in number:
+            fresh.undo.append((holder, number[old]))
     if not local.trace.code:  # this thread's new trace is still empty: go on with the restored one
         local.trace = fresh
+    if dead:
+        _take_back(fresh)
 
 
-def entries(code: list[Any]) -> list[tuple[Op, list[int], range]]:
-    """(op, operand numbers, result numbers) of each entry of a trace's code."""
-    starts = [i for i, x in enumerate(code) if x.__class__ is not int]
-    found = []
-    count = 0
-    for i, at in enumerate(starts):
-        end = starts[i + 1] if i + 1 < len(starts) else len(code)
-        op = code[at]
-        n = op.row.n_outputs if op.row.n_outputs >= 0 else _results(op)
-        found.append((op, code[at + 1:end], range(count, count + n)))
-        count += n
-    return found
+def _take_back(trace: Trace) -> None:
+    """Give every tensor that holds a poisoned value what it held before; ``undo`` then ends with what it holds."""
+    kept: list[tuple[Callable[[], Any], Any]] = []
+    for holder, old in reversed(trace.undo):
+        written = holder()
+        if written is None:
+            continue
+        contents = written._contents()
+        if contents is None or contents.buffer is not None or contents.trace is not None or contents not in _failed:
+            kept.append((holder, old))
+            continue
+        if old.__class__ is int:
+            old = trace.values[old] if old >= 0 else trace.leaves[(-1 - old) // 2]
+        written._take_back(old)
+    trace.undo = kept[::-1]
 
 
-def _results(op: Op) -> int:
-    """Number of results of an op whose attributes decide it: all its inferences agree on it."""
-    return len(next(iter(op.results.values())))
+def _after_fork() -> None:
+    """In a child: what other threads were about to compute is pending again; they do not exist here."""
+    me = threading.get_ident()
+    for trace, thread in list(_flushing.items()):
+        if thread == me:
+            continue
+        trace.lock, trace.closed = threading.RLock(), True
+        if not _finished(trace):
+            _restore(trace, KeyboardInterrupt())
+        _clear(trace)
+        del _flushing[trace]
 
 
-def _dependents(trace: Trace, error: BaseException) -> set[int]:
-    """Results that depend on the check or host operation that failed (the first of its kind, as recorded)."""
-    dead: set[int] = set()
-    culprit = getattr(error, "failed", None)
-    for op, operands, results in entries(trace.code):
-        failed = not dead and _holds(op, culprit)
-        if failed or dead.intersection(operands):
-            dead.update(results)
-    return dead
-
-
-def _holds(op: Op, check: Op | None) -> bool:
-    """Is ``op`` the check, or a composite with it in its body?"""
-    if op is check:
-        return True
-    return op.row.body is not None and any(
-        _holds(e.op, check) for types in tuple(op.results) for e in body_of(op, types).equations)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def materialize(v: Value, reason: str) -> Buffer:
     """The memory of ``v``, flushing its trace if it is pending."""
     buffer = v.buffer
-    if buffer is None:
+    while buffer is None:
         if v.__class__ is not Value:
             raise RuntimeError(f"vmap: {reason} needs the value of a tensor that stands for one example of a batch. "
                                f"We do not support data-dependent control flow or .item(), .numpy(), printing and the "
                                f"like inside of vmap: return the tensor and look at it outside.")
-        if v.trace is None:
-            raise _failed[v]
-        flush(v.trace, reason)
+        trace = v.trace
+        if trace is None:
+            raise failure(v)
+        flush(trace, reason)
         buffer = v.buffer
+        assert buffer is not None or v.trace is not trace, "a flush has lost a value"
     return buffer
 
 
@@ -209,10 +266,15 @@ def to_array(buffer: Buffer, type, form) -> np.ndarray:
     return memory.as_numpy(buffer, type.dtype.numpy, type.shape, form.strides, form.offset)
 
 
+def failure(v: Value) -> BaseException:
+    """The error of a value that can never be computed."""
+    return again(_failed[v])
+
+
 def clear_plans() -> None:
     """Forget all plans (tests)."""
-    _plans.clear()
+    plans.clear()
 
 
 recorder.flush = flush
-recorder.failure = _failed.__getitem__
+recorder.failure = failure

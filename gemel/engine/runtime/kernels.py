@@ -2,12 +2,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 import time
 
 from ..base import log
 from ..base.errors import CompileError
+from ..base.forks import fork_lock
 from ..base.target import host
 from ..codegen import jit
 from ..codegen.llvm import emit_module
@@ -30,9 +30,7 @@ compile_forbidden = 0
 
 _addresses: dict[tuple, int] = {}
 _libraries: list[jit.Library] = []
-_lock = threading.RLock()
-if hasattr(os, "register_at_fork"):  # a child must not inherit a lock that nobody is left to release
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+_lock = fork_lock("kernels", threading.RLock())
 
 
 def symbol_of(spec: KernelSpec) -> str:

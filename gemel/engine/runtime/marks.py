@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from .failures import results_of
+
 LIMIT = 4096      # results after which the recorder first looks for a period
 
 
@@ -35,12 +37,7 @@ def period(code: Sequence[Any]) -> int:
     distance = len(ops) - failure[len(ops)]
     if not ops or distance * 2 > len(ops):
         return 0
-    return sum(_results(op) for op in ops[:distance])
-
-
-def _results(op: Any) -> int:
-    n = op.row.n_outputs
-    return n if n >= 0 else len(next(iter(op.results.values())))
+    return sum(results_of(op) for op in ops[:distance])
 
 
 class Cutter:

@@ -2,16 +2,18 @@
 
 Building turns calls and a memory placement into the dispatcher's arrays; running fills in base pointers and
 scalars, walks the table natively, and hands host steps to NumPy. The dispatcher comes back to Python at least
-every ``SLICE_NS``, so that Ctrl-C is noticed; once donated memory has been written the plan is finished first.
+every ``SLICE_NS``, so that Ctrl-C is noticed; once donated memory has been written the plan is finished first, and
+its results are where they belong before ``KeyboardInterrupt`` goes on its way.
 """
 from __future__ import annotations
 
 import array
 import ctypes
+import functools
 import os
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from ..base.flags import flags
 from ..base.target import host
 from ..device import memory, native
 from ..device.memory import Buffer
-from ..device.pool import pool, run_lock
+from ..device.pool import gone, pool, run_lock
 from ..interpreter import evaluate
 from ..ir.program import Program, Var
 from ..ir.types import row_major
@@ -31,10 +33,13 @@ from ..loops.index import Start
 from ..loops.lower import Lowered, lower
 from ..loops.memory_plan import ARENA, LEAVES, SCALARS, STATUS, Placement, plan_memory
 from . import kernels, service
+from .failures import failed_check, refused
 from .trace import Layout, layout
 
 SLICE_NS = 50_000_000
 LONG_WORK = 1 << 24  # operations of a step after which the clock is looked at
+_PLAN_BYTES, _CALL_BYTES, _EQUATION_BYTES = 8192, 900, 500
+_PC = native.CONTEXT.index("pc")
 
 _STRUCT = {"f32": "f4x", "f64": "d", "i64": "q", "i32": "i4x", "i16": "h6x", "i8": "b7x", "u8": "B7x", "u16": "H6x",
            "u32": "I4x", "u64": "Q", "bool": "?7x"}
@@ -93,6 +98,10 @@ def _filled(data: bytes) -> Buffer:
     return buffer
 
 
+Results = list[tuple[Buffer, Any]]
+Commit = Callable[[Results], None]
+
+
 class NativePlan:
     """The dispatcher's table for one program with given input forms and donations."""
 
@@ -110,6 +119,12 @@ class NativePlan:
         if fused:
             service.compile_many([s.spec for s in self.lowered.steps if isinstance(s, Call)])
         self._build()
+        self.lowered.groups.clear()  # how the calls came about: half of a plan's memory
+        tables = self.steps, self.args, self.params, self.argv, self.dyn, self.bases
+        #: about what the plan takes: measured per plan, call and equation
+        self.nbytes = (_PLAN_BYTES + _CALL_BYTES * len(self.calls)
+                       + _EQUATION_BYTES * len(self.lowered.program.equations)
+                       + sum(t.itemsize * len(t) for t in tables) + sum(b.nbytes for b in self.constants.values()))
 
     # --- building
     def _build(self) -> None:
@@ -243,17 +258,22 @@ class NativePlan:
         return slot, layout(v.type, o.strides, o.offset)
 
     # --- running
-    def run(self, leaves: Sequence[Buffer], scalars: Sequence[Any]) -> list[tuple[Buffer, Any]]:
-        """(buffer, form) of each output. Nothing is written to donated memory unless all checks pass."""
+    def run(self, leaves: Sequence[Buffer], scalars: Sequence[Any], commit: Commit | None = None) -> Results:
+        """Run the plan; (buffer, form) of each output.
+
+        Nothing is written to donated memory unless all checks pass and all memory is there. ``commit`` gets the
+        results while no other plan can run: an interrupt is raised either before the first donated write, or after
+        ``commit`` has returned (which may be called again if the interrupt came into it).
+        """
         with run_lock:
             if self.pool.pid != os.getpid():
                 self._rebuild_pool()
             if not _Arena.depth:
-                return self._run(leaves, scalars)
+                return self._run(leaves, scalars, commit)
             outer = self._tables()  # this plan itself may be the one that is interrupted
             kept = [table[:] for table in outer]
             try:
-                return self._run(leaves, scalars)
+                return self._run(leaves, scalars, commit)
             finally:
                 for table, before in zip(outer, kept, strict=True):
                     table[:] = before
@@ -262,7 +282,7 @@ class NativePlan:
         """What a run writes of the plan."""
         return self.bases, self.dyn, self.argv, self.scalars, self.status, self.context
 
-    def _run(self, leaves: Sequence[Buffer], scalars: Sequence[Any]) -> list[tuple[Buffer, Any]]:
+    def _run(self, leaves: Sequence[Buffer], scalars: Sequence[Any], commit: Commit | None) -> Results:
         placement, bases = self.placement, self.bases
         buffers: dict[int, Buffer] = {LEAVES + k: b for k, b in enumerate(leaves)}
         buffers.update(self.constants)
@@ -275,77 +295,85 @@ class NativePlan:
             self.scalar_format.pack_into(self.scalars, 0, *scalars)
             for i, terms in self.moves:
                 self.dyn[i] = sum([min(max(scalars[s], 0), limit) * c for s, limit, c in terms])
-        self.status[0] = 0
+        self._copy_scalars(buffers)
+        self.status[0] = self.context[_PC] = 0
         if flags.GUARD and not _Arena.depth:
             self.pool.poison()
+        walk: Callable[[dict[int, Buffer]], None] = self._walk
+        if profiled is not None or flags.NAN or flags.GUARD and log.on("plan"):
+            walk = functools.partial(self._walk_singly, self._singles())
+        interrupt: KeyboardInterrupt | None = None
         _Arena.depth += 1
         try:
-            if profiled is not None or flags.NAN or flags.GUARD and log.on("plan"):
-                self._walk_singly(buffers)
-            else:
-                self._walk(buffers)
+            while True:
+                try:
+                    walk(buffers)
+                    results = [(buffers[slot], form) for slot, form in self.results]
+                    if commit is not None:
+                        commit(results)
+                    break
+                except KeyboardInterrupt as signal:
+                    at = self.context[_PC]
+                    if at <= self.first_donated and at != self.stop:
+                        raise
+                    interrupt = signal  # donated memory has been written: go on from there
         finally:
             _Arena.depth -= 1
         Counters.calls += len(self.calls)
-        if self.scalar_results:
-            self._copy_scalars(buffers)
-        return [(buffers[slot], form) for slot, form in self.results]
+        if interrupt is not None:
+            raise interrupt
+        return results
 
     def _copy_scalars(self, buffers: dict[int, Buffer]) -> None:
+        """Results that are scalar inputs."""
         for slot, v in self.scalar_results.items():
             buffer = buffers[slot] = memory.allocate(v.type.nbytes)
             memory.as_numpy(buffer, v.type.dtype.numpy, ())[...] = self._array(v, buffers)
 
     def _walk(self, buffers: dict[int, Buffer]) -> None:
-        run, context, stop = self.run_native, self.context_address, self.stop
-        interrupted: KeyboardInterrupt | None = None
-        at = 0
-        pc_word = native.CONTEXT.index("pc")
-        self.context[pc_word] = 0
+        """Walk the table, from where it stands to the end."""
+        run, address, context, stop = self.run_native, self.context_address, self.context, self.stop
         while True:
-            try:
-                run(context, at)
-                at = self.context[pc_word]
-                if at == stop:
-                    break
-                if at < 0:
-                    raise self._failed()
-                step = self.host.get(at)
-                if step is not None:
-                    self._run_host(step, buffers)
-                    at += 1
-                    self.context[pc_word] = at
-            except KeyboardInterrupt as signal:
-                at = self.context[pc_word]
-                if at <= self.first_donated and at != stop:
-                    raise
-                interrupted = signal  # donated memory has been written: finish, then raise
-        if interrupted is not None:
-            raise interrupted
+            run(address, context[_PC])
+            at = context[_PC]
+            if at == stop:
+                return
+            if at < 0:
+                raise self._failed()
+            if gone():
+                raise SystemExit
+            step = self.host.get(at)
+            if step is not None:
+                self._run_host(step, buffers)
+                context[_PC] = at + 1
 
-    def _walk_singly(self, buffers: dict[int, Buffer]) -> None:
-        """One step at a time, with the clock, a look for NaNs or a line of the log between them."""
-        table, context = self._singles()
-        singles = context.buffer_info()[0]
-        pc_word = native.CONTEXT.index("pc")
-        at = 0
-        while at != self.stop:
+    def _walk_singly(self, tables: tuple[array.array, array.array], buffers: dict[int, Buffer]) -> None:
+        """As :meth:`_walk`, one step at a time, with the clock, a look for NaNs or a line of the log between them.
+
+        ``tables``: one that stops after every step, and its context; that also says whether an interrupted step has
+        run.
+        """
+        context, singles = self.context, tables[1]
+        address = singles.buffer_info()[0]
+        while (at := context[_PC]) != self.stop:
             step, call = self.host.get(at), self.call_at.get(at)
             if step is not None:
                 self._run_host(step, buffers)
-                at += 1
+                context[_PC] = at + 1
                 continue
             if call is None:
-                at = self._control(at)
+                context[_PC] = self._control(at)
                 continue
             if log.on("plan"):
                 log.say("plan", f"step {at}: {call.spec.name}")
             start = time.perf_counter()
-            self.run_native(singles, 2 * at)
+            if singles[_PC] != 2 * at + 1:
+                self.run_native(address, 2 * at)
             seconds = time.perf_counter() - start
-            at += 1
-            if context[pc_word] < 0:
+            if singles[_PC] < 0:
                 raise self._failed()
+            context[_PC] = at + 1
+            singles[_PC] = 0
             if profiled is not None:
                 row = profiled.setdefault(call.spec.name, [0, 0.0, 0, 0])
                 for i, more in enumerate((1, seconds, call.flops, call.nbytes)):
@@ -402,15 +430,16 @@ class NativePlan:
             raise FloatingPointError(f"the first NaN is made by {origin!r}{where}, from operands without NaN")
 
     def _failed(self) -> BaseException:
-        from .plans import failed_check
         return failed_check(self.lowered.checks[self.status[0] - 1])
 
     def _run_host(self, step: HostStep, buffers: dict[int, Buffer]) -> None:
         Counters.host_steps += 1
         try:
             results = evaluate(step.equation.op, [self._array(v, buffers) for v in step.reads])
+        except MemoryError:
+            raise
         except Exception as error:  # what depends on this operation fails with it, and nothing else
-            error.failed = step.equation.op  # type: ignore[attr-defined]
+            refused(step.equation, error)
             raise
         for v, r in zip(step.equation.outputs, results, strict=True):
             if v in self.placement.place:

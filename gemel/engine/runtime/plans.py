@@ -1,6 +1,7 @@
 """Plans of traces: what the plan cache holds, and how an entry runs in each tier."""
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -18,8 +19,10 @@ from ..ir.program import Program
 from ..passes import FUSED, GENERIC, run_passes
 from . import service
 from .decode import decode
-from .native_plan import NativePlan
+from .failures import failed_check, refused, sites_of
+from .native_plan import Commit, NativePlan, Results
 
+_EQUATION_BYTES = 400  # of a recorded program, with its part of the key
 HOT = 2  # runs after which a program gets a fused plan
 HEAVY = 64 << 20  # bytes of a result from which on a program is fused at once
 
@@ -37,40 +40,54 @@ class Entry:
     def __init__(self, trace, roots: list[int], donate: tuple[int, ...]) -> None:
         self.forms = tuple(v.form for v in trace.leaves)
         self.program: Program = decode(trace.code, [v.type for v in trace.leaves], [t for _, t in trace.scalars],
-                                       roots, trace.sites)
+                                       roots, sites_of(trace.code, trace.sites))
         self.donate = donate
         self.updates = updates_of(trace, roots, donate)
         self.runs = 0
         self.generic: NativePlan | None = None
         self.fused: NativePlan | None = None
-        self.requested = False
+        self.requested = 0  # the process that has asked for the fused plan: a forked child asks again
         self.refusal = ""
+        self.charged = 0  # bytes that the cache has counted for it
 
-    def run(self, leaves: Sequence[Buffer], scalars: Sequence[Any]) -> list[tuple[Buffer, Any]]:
-        """(buffer, form) of each output."""
+    @property
+    def nbytes(self) -> int:
+        """About what the entry takes: measured per equation and call."""
+        return _EQUATION_BYTES * len(self.program.equations) + sum(
+            plan.nbytes for plan in (self.generic, self.fused) if plan is not None)
+
+    def run(self, leaves: Sequence[Buffer], scalars: Sequence[Any], commit: Commit) -> None:
+        """Compute the outputs and hand (buffer, form) of each to ``commit`` (see :meth:`NativePlan.run`)."""
         self.runs += 1
+        if flags.TIER == "interpreter":
+            commit(interpret(self.program, self.forms, leaves, scalars))
+        else:
+            self.plan().run(leaves, scalars, commit)
+
+    def plan(self) -> NativePlan:
+        """The plan of the tier that is to run now."""
         tier = flags.TIER
-        if tier == "interpreter":
-            return interpret(self.program, self.forms, leaves, scalars)
-        if flags.NAN:  # op by op, whatever the tier
-            return self.build(GENERIC, False).run(leaves, scalars)
+        if flags.NAN:  # op by op, whatever the tier; it may stop anywhere, so that nothing is donated
+            return NativePlan(run_passes(self.program, GENERIC), self.forms, (), False)
         if self.fused is not None and tier != "0":
             self.generic = None
-            return self.fused.run(leaves, scalars)
+            return self.fused
         if tier == "1":
             self.fused = self.build(FUSED, True)
-            return self.fused.run(leaves, scalars)
-        if tier == "auto" and not self.requested and heavy(self.program):
-            self.requested = True
-            self.build_fused()
-            if self.fused is not None:
-                return self.fused.run(leaves, scalars)
-        if tier == "auto" and self.runs >= HOT and not self.requested:
-            self.requested = True
-            service.submit(self.build_fused)
+            return self.fused
+        me = os.getpid()
+        if tier == "auto" and self.requested != me:
+            if heavy(self.program):
+                self.build_fused()
+                self.requested = me
+                if self.fused is not None:
+                    return self.fused
+            elif self.runs >= HOT:
+                self.requested = me
+                service.submit(self.build_fused)
         if self.generic is None:
             self.generic = self.build(GENERIC, False)
-        return self.generic.run(leaves, scalars)
+        return self.generic
 
     def build(self, passes, fused: bool) -> NativePlan:
         return NativePlan(run_passes(self.program, passes), self.forms, self.donate, fused, self.updates)
@@ -106,8 +123,7 @@ def updates_of(trace, roots: list[int], donate: tuple[int, ...]) -> dict[int, in
     return {-position: k for k, (_, position) in found.items()}
 
 
-def interpret(program: Program, forms: Sequence[Any], leaves: Sequence[Buffer], scalars: Sequence[Any]
-              ) -> list[tuple[Buffer, Any]]:
+def interpret(program: Program, forms: Sequence[Any], leaves: Sequence[Buffer], scalars: Sequence[Any]) -> Results:
     """Run ``program`` in NumPy; results are copied into fresh row-major buffers."""
     env: dict = {}
     for v, form, buffer in zip(program.inputs, forms, leaves, strict=False):
@@ -121,6 +137,11 @@ def interpret(program: Program, forms: Sequence[Any], leaves: Sequence[Buffer], 
             results = evaluate(e.op, [env[v] for v in e.inputs])
         except CheckError as error:
             raise failed_check(e, str(error)) from error
+        except MemoryError:
+            raise
+        except Exception as error:
+            refused(e, error)
+            raise
         env.update(zip(e.outputs, results, strict=True))
     found = []
     for v in program.outputs:
@@ -128,10 +149,3 @@ def interpret(program: Program, forms: Sequence[Any], leaves: Sequence[Buffer], 
         memory.as_numpy(buffer, v.type.dtype.numpy, v.type.shape)[...] = env[v]
         found.append((buffer, v.type))
     return found
-
-
-def failed_check(e, message: str = "") -> CheckError:
-    """The error of a ``check`` equation (or of a composite that holds one), with the recorded line if it is known."""
-    error = CheckError((message or e.op.attrs.message) + (f" (recorded at {e.site})" if e.site else ""))
-    error.failed = e.op  # type: ignore[attr-defined]
-    return error

@@ -34,8 +34,9 @@ class Helper:
         environment = dict(os.environ)
         environment["PYTHONPATH"] = str(Path(llvmlite.__file__).parent.parent)
         script = Path(__file__).with_name("compile_helper.py")
+        # a session of its own: the terminal's Ctrl-C is for the program, which goes on and needs its helpers
         self.process = subprocess.Popen([sys.executable, "-S", str(script)], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, env=environment)
+                                        stdout=subprocess.PIPE, env=environment, start_new_session=True)
         self.pid = os.getpid()
 
     def compile(self, text: str, name: str, target: Target, jit: bool = True, level: int = 2) -> bytes:
@@ -54,22 +55,34 @@ class Helper:
             raise CompileError(f"LLVM refused kernel {name!r}: {payload.decode()}")
         return payload
 
+    def disown(self) -> None:
+        """In a forked child: let go of the parent's pipes, or the helper would not see it end.
+
+        The file objects may be locked by threads that do not exist here: only the descriptors are exchanged.
+        """
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None and not stream.closed:
+                os.dup2(nowhere, stream.fileno(), inheritable=False)
+        os.close(nowhere)
+
     def close(self) -> None:
+        """End the process: it has nothing to lose."""
         if self.pid == os.getpid() and self.process.poll() is None:
-            assert self.process.stdin is not None
-            self.process.stdin.close()
-            self.process.wait(timeout=5)
-            if self.process.stdout is not None:
-                self.process.stdout.close()
+            self.process.kill()
+            self.process.wait()
 
 
 _idle: queue.LifoQueue[Helper] = queue.LifoQueue()
 _started: list[Helper] = []
+_inherited: list[Helper] = []  # a forked child keeps its parent's: closing their files could wait for dead threads
 _lock = threading.Lock()
 
 
 def helper_count() -> int:
     """How many helpers may run; 0: kernels are compiled in this process."""
+    if closing:
+        return 0
     return flags.HELPERS if flags.HELPERS >= 0 else min(4, cpu_count())
 
 
@@ -82,6 +95,8 @@ def _borrow() -> Helper:
         if h.pid == os.getpid() and h.process.poll() is None:
             return h
     with _lock:
+        if closing:
+            raise CompileError("the program is ending")
         h = Helper()
         _started.append(h)
         return h
@@ -95,6 +110,9 @@ def compile_text(text: str, name: str, target: Target | None = None, jit: bool =
     except CompileError:
         if h.process.poll() is None:
             _idle.put(h)
+        raise
+    except BaseException:  # an interrupt in the middle of a frame: this helper's answers would be those of others
+        h.process.kill()
         raise
     _idle.put(h)
     return data
@@ -195,6 +213,9 @@ def _forget() -> None:
     global _lock, _quiet, _jobs, _idle, _worker, _pending
     _lock, _quiet, _jobs, _idle = threading.Lock(), threading.Condition(), queue.Queue(), queue.LifoQueue()
     _worker, _pending = None, 0
+    for h in _started:
+        h.disown()
+    _inherited.extend(_started)
     _started.clear()
 
 
@@ -207,12 +228,10 @@ closing = False
 
 def _close() -> None:
     global closing
-    closing = True
+    with _lock:
+        closing = True
     for h in _started:
-        try:
-            h.close()
-        except (OSError, subprocess.TimeoutExpired):
-            h.process.kill()
+        h.close()
 
 
 atexit.register(_close)

@@ -8,6 +8,9 @@ Nothing but list indices connects the entries, so a result that no handle holds 
 count: exactly one reference is the trace's own. What is still held is a *root* of the flush.
 
 Traces belong to threads. A value that is pending in another thread's trace makes that trace flush first.
+
+A trace also knows which tensors were written while it was recorded, and what they held before (``undo``): if an
+operation fails, a tensor whose new contents depend on it gets its old ones back.
 """
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ from ..device.memory import Buffer
 from ..ir.builder import Builder, plain_op
 from ..ir.op import Op
 from ..ir.types import TensorType, tensor_type
+from .failures import may_fail, results_of
 from .marks import LIMIT, Cutter
 
 
@@ -80,18 +84,30 @@ class Value:
 class Trace:
     """What one thread has recorded since its last flush."""
 
-    __slots__ = ("code", "values", "leaves", "scalars", "sites", "closed", "pinned", "limit", "lock")
+    __slots__ = ("code", "values", "leaves", "scalars", "sites", "undo", "roots", "closed", "pinned", "limit", "lock",
+                 "fallible", "scanned")
 
     def __init__(self) -> None:
         self.code: list[Any] = []
         self.values: list[Value] = []
         self.leaves: list[Value] = []
         self.scalars: list[Any] = []
-        self.sites: dict[int, str] = {}   # result number -> file:line, where it was noted
+        self.sites: dict[int, str] = {}   # first result of an operation -> file:line, where it was noted
+        self.undo: list[tuple[Callable[[], Any], Any]] = []  # written: who, and its contents before (see `note_write`)
+        self.roots: list[int] = []        # results that the flush under way computes
         self.closed = False
         self.pinned = 0                   # bytes of leaf buffers kept alive by this trace
         self.limit = LIMIT                # number of results at which a cut is considered
         self.lock = threading.RLock()
+        self.fallible, self.scanned = False, 0
+
+    def may_fail(self) -> bool:
+        """May an operation that has been recorded fail because of values?"""
+        code = self.code
+        if not self.fallible and self.scanned < len(code):
+            self.fallible = any(may_fail(x) for x in set(code[self.scanned:]) if x.__class__ is not int)
+            self.scanned = len(code)
+        return self.fallible
 
 
 class _Local(threading.local):
@@ -177,7 +193,7 @@ def scalar(number: Any, dtype: dt.DType) -> Value:
 def adopt(trace: Trace, v: Value) -> bool:
     """Make ``v`` an input of ``trace``; True if it cannot be one, because it stands for a batch (``batched``)."""
     buffer = v.buffer
-    if buffer is None:
+    while buffer is None:
         if v.__class__ is not Value:
             return True
         other = v.trace
@@ -185,7 +201,7 @@ def adopt(trace: Trace, v: Value) -> bool:
         if other is None:
             raise failure(v)
         flush(other, "a value recorded by another thread is used here")
-        buffer = v.buffer
+        buffer = v.buffer  # still None if that thread was interrupted: it is pending in a new trace
     if buffer.__class__ is Buffer:
         v.index = -1 - 2 * len(trace.leaves)
         trace.leaves.append(v)
@@ -239,10 +255,26 @@ def record(op: Op, operands: Sequence[Value]) -> Any:
     if trace.closed:  # another thread flushed this trace while the entry was being written
         return record(op, operands)
     if flags.LINES:
-        trace.sites[len(values) - 1] = user_line()
+        trace.sites[len(values) - results_of(op)] = user_line()
     if len(values) >= trace.limit:
         consider_cut(trace)
     return out
+
+
+def note_write(holder: Callable[[], Any], old: Value | None, new: Value) -> None:
+    """Note in the running trace that the object that ``holder`` returns held ``old`` and now holds ``new``.
+
+    It is None if it is gone; else it has ``_contents()`` and ``_take_back(value)``. An old value of this trace is
+    noted by its number: a value that is held is one whose memory cannot be reused. Another one is kept only if
+    something recorded so far may fail.
+    """
+    trace = local.trace
+    if old is None or new.trace is not trace or new.index < 0:
+        return
+    if old.trace is trace and (old.index >= 0 or old.index & 1):
+        trace.undo.append((holder, old.index))
+    elif trace.may_fail():
+        trace.undo.append((holder, old))
 
 
 def user_line() -> str:
