@@ -40,6 +40,7 @@ ROWWISE: dict[str, tuple[Callable[[gemel.Tensor], gemel.Tensor], tuple[int, ...]
     "layer_norm": (lambda x: F.layer_norm(x, (65,), B, B), (300, 65)),
     "conv": (lambda x: F.conv2d(x, V, padding=1), (9, 3, 17, 18)),
     "attention": (attention, (6, 2, 40, 16)),
+    "fused attention": (lambda x: F.scaled_dot_product_attention(x, x, x, is_causal=True), (5, 2, 70, 16)),
     "sum": (lambda x: x.sum(1), (70, 1100)),
     "cumsum": (lambda x: x.cumsum(1), (70, 300)),
 }

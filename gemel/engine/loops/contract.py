@@ -24,7 +24,7 @@ from .rowwise.schedule import Context
 
 
 @dataclass
-class _Array:
+class Array:
     """One array of the contraction: element offset in loop variables."""
 
     value: Any
@@ -135,13 +135,13 @@ def schedule_dot(g: Group, context: Context) -> Schedule:
     expression, reads, stores = epilogue(g, context)
     calls: list[Call] = []
     for attempt in range(2):
-        arrays = [_array(d, context, *context.resolve(d, v, index)) for v, index in ((x, x_index), (y, y_index))]
-        arrays += [_array(d, context, v, index) for v, index in reads]
-        arrays += [_array(d, context, v, g.index[v]) for v in stores]
+        arrays = [array_at(d, context, *context.resolve(d, v, index)) for v, index in ((x, x_index), (y, y_index))]
+        arrays += [array_at(d, context, v, index) for v, index in reads]
+        arrays += [array_at(d, context, v, g.index[v]) for v in stores]
         for array in arrays:  # splits made by later operands hold for all
             array.at = d.resolve(array.at)
         sizes = dict(enumerate(d.sizes))
-        groups = {role: _merge([leaf for i in index for v, _ in i.terms for leaf in d.leaves(v)], sizes, arrays)
+        groups = {role: merge([leaf for i in index for v, _ in i.terms for leaf in d.leaves(v)], sizes, arrays)
                   for role, index in roles.items()}
         batch, m, n = _spread(groups, sizes)
         if len(groups["k"]) <= 1 and len(batch) <= MAX_BATCH:
@@ -156,12 +156,12 @@ def schedule_dot(g: Group, context: Context) -> Schedule:
     raise AssertionError
 
 
-def _array(d: Domain, context: Context, v: Var, index: Index) -> _Array:
+def array_at(d: Domain, context: Context, v: Var, index: Index) -> Array:
     strides, offset = context.layout(v)
-    return _Array(v, v.type.dtype, offset_of(d, index, strides, offset))
+    return Array(v, v.type.dtype, offset_of(d, index, strides, offset))
 
 
-def _merge(variables: list[int], sizes: dict[int, int], arrays: list[_Array]) -> list[int]:
+def merge(variables: list[int], sizes: dict[int, int], arrays: list[Array]) -> list[int]:
     """Merge neighbouring variables that every array walks as one."""
     i = 0
     variables = list(variables)
@@ -199,15 +199,15 @@ def _dense(context: Context, x: Var, batch: tuple[int, ...], contract: tuple[int
     return copy, tuple(index[i] for i in order), calls
 
 
-def _problem(e: Equation, expression: Expression | None, arrays: list[_Array], batch: list[int], m: int | None,
+def _problem(e: Equation, expression: Expression | None, arrays: list[Array], batch: list[int], m: int | None,
              n: int | None, k: list[int], sizes: dict[int, int], n_reads: int, context: Context) -> Schedule:
     def size(v: int | None) -> int:
         return sizes[v] if v is not None else 1
 
-    def stride(array: _Array, v: int | None) -> int:
+    def stride(array: Array, v: int | None) -> int:
         return array.stride(v) if v is not None else 0
 
-    def access(array: _Array) -> Access:
+    def access(array: Array) -> Access:
         return Access(tuple(array.stride(v) for v in batch), stride(array, m), stride(array, n))
 
     left, right = arrays[:2]

@@ -9,13 +9,13 @@ from ..ir.program import Program
 from ..ir.verify import verify
 from .cse import cse
 from .dce import dce
-from .decompose import decompose
+from .decompose import KEPT, decompose, decompose_unknown
 from .simplify import simplify
 
 Pass = Callable[[Program], Program]
 
 #: what a hot program goes through before fusion
-FUSED: tuple[Pass, ...] = (decompose, simplify, cse, dce)
+FUSED: tuple[Pass, ...] = (decompose_unknown, simplify, cse, dce)
 #: what a first-seen program goes through: only what is needed to run it op by op
 GENERIC: tuple[Pass, ...] = (decompose, dce)
 
@@ -32,4 +32,4 @@ def run_passes(program: Program, passes: tuple[Pass, ...]) -> Program:
     return program
 
 
-__all__ = ["FUSED", "GENERIC", "run_passes"]
+__all__ = ["FUSED", "GENERIC", "KEPT", "run_passes"]

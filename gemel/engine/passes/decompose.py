@@ -1,24 +1,30 @@
 """Inline composites.
 
-In: any program. Out: the same with every composite replaced by its body, except those that a schedule knows
-(``KEPT``); reductions over empty or single-element axes are gone too. Control flow keeps
+In: any program. Out: the same with every composite replaced by its body (``decompose_unknown``: except those that a
+schedule knows, see ``KEPT``); reductions over empty or single-element axes are gone too. Control flow keeps
 its nested programs, which go through the passes when they are scheduled.
 """
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..ir.builder import ProgramBuilder
 from ..ir.op import Op, op
 from ..ir.primitives import ROWS
 from ..ir.program import Program, Var
+from ..ir.types import TensorType
 
-#: composites with a schedule of their own
-KEPT: set[str] = set()
+#: composites with a schedule of their own -> does it take this op with operands of these types?
+KEPT: dict[str, Callable[[Op, Sequence[TensorType]], bool]] = {}
 
 
 class _Inliner(ProgramBuilder):
-    """Emits primitives; a composite emits its body instead."""
+    """Emits primitives; a composite emits its body instead, unless it is kept."""
+
+    def __init__(self, keep: bool) -> None:
+        super().__init__()
+        self.keep = keep
 
     def emit(self, the_op: Op, *operands: Var):
         row = the_op.row
@@ -31,7 +37,10 @@ class _Inliner(ProgramBuilder):
             return self.full(0, result.dtype, result.shape)
         if the_op.name == "check" and operands[0].type.shape != operands[1].type.shape:
             return self._check_once(the_op, *operands)
-        if row.kind != "composite" or the_op.name in KEPT:
+        if row.kind != "composite":
+            return super().emit(the_op, *operands)
+        kept = KEPT.get(the_op.name) if self.keep else None
+        if kept is not None and kept(the_op, [v.type for v in operands]):
             return super().emit(the_op, *operands)
         assert row.body is not None
         return row.body(self, *operands, **dict(the_op.attrs.items()))
@@ -60,7 +69,16 @@ def _trivial_reduction(b: ProgramBuilder, the_op: Op, x: Var) -> Var | None:
 
 def decompose(program: Program) -> Program:
     """Replace composites by primitives, recursively."""
-    b = _Inliner()
+    return _inlined(program, False)
+
+
+def decompose_unknown(program: Program) -> Program:
+    """Replace composites that no schedule knows."""
+    return _inlined(program, True)
+
+
+def _inlined(program: Program, keep: bool) -> Program:
+    b = _Inliner(keep)
     env: dict[Var, Var] = {v: v for v in program.inputs}
     b.inputs = list(program.inputs)
     for e in program.equations:
