@@ -578,14 +578,15 @@ class Fusion:
 
     # --- the run
     def candidates(self, e: Equation) -> list[Group]:
-        """Groups that compute an operand of ``e``, those that no other can absorb first, then latest first."""
+        """Groups that compute an operand of ``e``: those that no other can absorb first, then larger, then later ones."""
         found: dict[Group, None] = {}
         for x in e.inputs:
             root = self.peek_root(x)
             g = self.home.get(root)
             if g is not None and root not in self.copies and (g.kind == "rowwise" or g.kind in EPILOGUE):
                 found[g] = None
-        return sorted(found, key=lambda g: (g.kind != "rowwise" or g.reduced is not None, g.rank), reverse=True)
+        return sorted(found, reverse=True,
+                      key=lambda g: (g.kind != "rowwise" or g.reduced is not None, len(g.nodes), g.rank))
 
     def fuse(self, e: Equation) -> None:
         """Find a home for an elementwise op or a reduction."""
