@@ -578,7 +578,7 @@ class Fusion:
 
     # --- the run
     def candidates(self, e: Equation) -> list[Group]:
-        """Groups that compute an operand of ``e``: those that no other can absorb first, then larger, then later ones."""
+        """Groups that compute an operand of ``e``; those that no other can absorb first, then larger and later ones."""
         found: dict[Group, None] = {}
         for x in e.inputs:
             root = self.peek_root(x)

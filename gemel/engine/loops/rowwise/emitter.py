@@ -6,7 +6,7 @@ from typing import Any
 from ...base.target import Target
 from ..elementwise import load_element, lower, memory_type, philox, register_type, store_element
 from ..ir import KernelBuilder, Type, Val
-from .form import REDUCED, VECTOR, Form, arguments, param_names
+from .form import EVERY_OTHER, FIXED, PAIRED, REDUCED, REPEATED, UNIT, VECTOR, Form, arguments, param_names
 
 
 class Emitter:
@@ -89,21 +89,21 @@ class Emitter:
             offset = offset + self.param("start", v)
             if not inner:
                 return self.index_value(offset, v)
-            step = self.param("vector", leaf.cls)
-            first = offset + at * step
+            first = offset + self.along(leaf.cls, inner, at)
             if lanes == 1:
                 return self.index_value(first, v)
-            ids = k.lane_ids(lanes, "i64")
-            if inner == 2:
-                ids = k.binary("imul", ids, k.splat(step, lanes))
-            return self.index_value(k.binary("iadd", k.splat(first, lanes), ids), v)
+            return self.index_value(k.binary("iadd", k.splat(first, lanes), self.spread(leaf.cls, inner, lanes)), v)
         pointer = self.pointers[self.arguments.leaves[v]]
+        start = k.offset(pointer, offset + self.along(leaf.cls, inner, at), memory_type(leaf.dtype))
         if not inner:
-            return load_element(k, leaf.dtype, k.offset(pointer, offset, memory_type(leaf.dtype)), 1)
-        if inner == 1 or lanes == 1:
-            step = at if inner == 1 else at * self.param("vector", leaf.cls)
-            return load_element(k, leaf.dtype, k.offset(pointer, offset + step, memory_type(leaf.dtype)), lanes, mask)
-        return self.strided_load(leaf, pointer, offset, at, lanes, mask)
+            return load_element(k, leaf.dtype, start, 1)
+        if inner == UNIT or lanes == 1:
+            return load_element(k, leaf.dtype, start, lanes, mask)
+        if inner == EVERY_OTHER:
+            return self.every_other(leaf.dtype, start, lanes, mask)
+        if inner == REPEATED:
+            return self.repeated(leaf.dtype, start, lanes, mask)
+        return self.gathered(leaf.dtype, start, self.spread(leaf.cls, inner, lanes), mask)
 
     def index_value(self, position: Val, v: int) -> Val:
         """A loop position as a value of the leaf's dtype."""
@@ -114,14 +114,46 @@ class Emitter:
             return self.k.convert("sitofp", position, elem)
         return self.k.convert("trunc", position, elem)
 
-    def strided_load(self, leaf, pointer: Val, offset: Val, at: Val, lanes: int, mask: Val | None) -> Val:
-        """Lane by lane: arrays whose elements along the vector variable are not neighbours."""
+    def along(self, cls: int, inner: int, at: Val) -> Val:
+        """Elements from the row's first to the one at vector position ``at``."""
+        k, pair = self.k, self.form.pair
+        if inner in (FIXED, UNIT):
+            return at if inner else k.i64(0)
+        if not pair:
+            return at * self.param("vector", cls)
+        number = k.lshr(at, k.i64(pair.bit_length() - 1))
+        step = number if inner == REPEATED else number * self.param("vector", cls)
+        inside = k.and_(at, k.i64(pair - 1))  # zero at the start of a vector
+        return step + inside * self.param("pair", cls) if inner == PAIRED else step
+
+    def spread(self, cls: int, inner: int, lanes: int) -> Val:
+        """Elements from the first lane to each, where they are not neighbours in memory; as i64."""
+        k, pair, ids = self.k, self.form.pair, self.k.lane_ids(lanes, "i64")
+        if inner == UNIT:
+            return ids
+        if not pair:
+            return k.binary("imul", ids, k.splat(self.param("vector", cls), lanes))
+        number = k.lshr(ids, k.const(pair.bit_length() - 1, ids.type))
+        inside = k.and_(ids, k.const(pair - 1, ids.type))
+        return k.binary("iadd", k.binary("imul", number, k.splat(self.param("vector", cls), lanes)),
+                        k.binary("imul", inside, k.splat(self.param("pair", cls), lanes)))
+
+    def every_other(self, dtype, start: Val, lanes: int, mask: Val | None) -> Val:
+        """Elements 0, 2, 4 ... by two loads, the second of which ends at the last element that is needed."""
         k = self.k
-        elem = memory_type(leaf.dtype)
-        step = self.param("vector", leaf.cls)
-        base = k.offset(pointer, offset + at * step, elem)
-        positions = k.binary("imul", k.lane_ids(lanes, "i64"), k.splat(step, lanes))
-        return self.gathered(leaf.dtype, base, positions, mask)
+        upper = lanes - 1
+
+        def part(first: int) -> Val:
+            wanted = mask and k.shuffle(mask, None, [(first + i + 1) // 2 for i in range(lanes)])
+            return load_element(k, dtype, k.offset(start, first, memory_type(dtype)), lanes, wanted)
+        picked = [i if i < lanes else lanes + i - upper for i in range(0, 2 * lanes, 2)]
+        return k.shuffle(part(0), part(upper), picked)
+
+    def repeated(self, dtype, start: Val, lanes: int, mask: Val | None) -> Val:
+        """Neighbours, each in as many lanes as a pair has."""
+        k, pair = self.k, self.form.pair
+        few = load_element(k, dtype, start, lanes // pair, mask and k.shuffle(mask, None, range(0, lanes, pair)))
+        return k.shuffle(few, None, [i // pair for i in range(lanes)])
 
     def gathered(self, dtype, base: Val, positions: Val, mask: Val | None) -> Val:
         from ..elementwise import from_memory
@@ -172,16 +204,14 @@ class Emitter:
             offset = offset + chosen * stride
             if not along:
                 return load_element(k, leaf.dtype, k.offset(pointer, offset, elem), 1)
-            if along == 1 or lanes == 1:
-                step = at if along == 1 else at * self.param("vector", leaf.cls)
-                return load_element(k, leaf.dtype, k.offset(pointer, offset + step, elem), lanes, mask)
-            return self.strided_load(leaf, pointer, offset, at, lanes, mask)
+            start = k.offset(pointer, offset + self.along(leaf.cls, along, at), elem)
+            if along == UNIT or lanes == 1:
+                return load_element(k, leaf.dtype, start, lanes, mask)
+            return self.gathered(leaf.dtype, start, self.spread(leaf.cls, along, lanes), mask)
         positions = k.binary("imul", chosen, k.splat(stride, width))
         if along:
-            step = self.param("vector", leaf.cls) if along == 2 else k.i64(1)
-            steps = k.binary("imul", k.lane_ids(width, "i64"), k.splat(step, width))
-            positions = k.binary("iadd", positions, steps)
-            offset = offset + at * step
+            positions = k.binary("iadd", positions, self.spread(leaf.cls, along, width))
+            offset = offset + self.along(leaf.cls, along, at)
         return self.gathered(leaf.dtype, k.offset(pointer, offset, elem), positions, mask)
 
     def check(self, v: int, holds: Val, mask: Val | None) -> None:
@@ -207,21 +237,19 @@ class Emitter:
         offset = self.offsets[store.cls] if f.outer else k.i64(0)
         if extra:
             offset = offset + self.loop_offset(store.cls, extra)
-        if store.inner == 1:
+        start = k.offset(pointer, offset + self.along(store.cls, store.inner, at), elem)
+        if store.inner == UNIT:
             stream = "nontemporal" if f.stream and mask is None and value.type.lanes > 1 else None
-            store_element(k, store.dtype, value, k.offset(pointer, offset + at, elem), mask, stream)
+            store_element(k, store.dtype, value, start, mask, stream)
             return
-        if store.inner == 0 or value.type.lanes == 1:
-            step = at * self.param("vector", store.cls) if store.inner == 2 else k.i64(0)
+        if store.inner == FIXED or value.type.lanes == 1:
             first = k.extract(value, 0)  # a single element: nothing beside it may be touched
-            store_element(k, store.dtype, first, k.offset(pointer, offset + step, elem), None)
+            store_element(k, store.dtype, first, start, None)
             return
         from ..elementwise import to_memory
         lanes = value.type.lanes
-        step = self.param("vector", store.cls)
-        positions = k.binary("imul", k.lane_ids(lanes, "i64"), k.splat(step, lanes))
         on = mask if mask is not None else k.const(1, Type("i1", lanes))
-        k.scatter(to_memory(k, store.dtype, value), k.offset(pointer, offset + at * step, elem), positions, on)
+        k.scatter(to_memory(k, store.dtype, value), start, self.spread(store.cls, store.inner, lanes), on)
 
     # --- scratch
     def scratch_row(self, slot: int, elements: Val, base: Val) -> Val:

@@ -20,6 +20,14 @@ from ...ir.op import Op
 
 OUTER, VECTOR, REDUCED = 1, 2, 4  # what a value varies with
 
+# how the elements of an array lie along the vector variable
+FIXED = 0        # one for all lanes
+UNIT = 1         # neighbours
+ANY = 2          # a stride that is a parameter
+EVERY_OTHER = 3  # every second element
+REPEATED = 4     # neighbours, each for ``pair`` lanes
+PAIRED = 5       # a stride from pair to pair and one inside it, both parameters
+
 #: ops in whose favour a value is kept for a later phase instead of being computed again
 EXPENSIVE = frozenset((
     "exp", "exp2", "expm1", "log", "log2", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh",
@@ -34,7 +42,7 @@ class Leaf:
     Args:
         kind: ``load`` (an array), ``table`` (the array of a take), ``index`` (a position computed from the loop
             variables), ``const``.
-        dtype: its dtype. cls: stride class. inner: stride along the vector variable: 0, 1, or 2 for any other.
+        dtype: its dtype. cls: stride class. inner: how it lies along the vector variable (``FIXED`` ...).
         varies: OUTER | VECTOR | REDUCED. op: the const op.
     """
 
@@ -80,6 +88,7 @@ class Form:
         blocked: a task reduces one block of 256 and stores its partial result (``row``, ``col``).
         single: at most one block of 256 is reduced. stream: stores bypass the cache.
         ragged: runs along the vector variable end inside vectors (``row``).
+        pair: the vector variable is two, walked as one: the inner one has this many elements (0: it is one).
     """
 
     mode: str
@@ -95,6 +104,7 @@ class Form:
     single: bool = False
     ragged: bool = False
     stream: bool = False
+    pair: int = 0
 
     @cached_property
     def n_leaves(self) -> int:
@@ -211,7 +221,7 @@ def param_names(form: Form) -> list[tuple]:
     for c in range(form.n_classes):
         names += [("outer", c, d) for d in range(form.outer)]
         names += [("loop_stride", c, i) for i in range(form.loops)]
-        names += [("vector", c)]
+        names += [("vector", c), *([("pair", c)] if form.pair else [])]
     names += [("start", i) for i, leaf in enumerate(form.leaves) if leaf.kind == "index"]
     for i, node in enumerate(form.nodes):
         if node.op.name == "take":

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from ..ir import Type, Val
 from .emitter import Emitter, elem_of
+from .form import FIXED
 from .reductions import BLOCK, PARTIALS, Reduction, State, masked, reduction, tree
 
 #: loop indices of a run of neighbours along the vector variable, and the reduction position at which it starts
@@ -104,7 +105,7 @@ class Lines(Emitter):
             values = [get(s.value) for _, s in stores]
             for (i, s), value in zip(stores, values, strict=True):
                 # a store that does not move with the vector is one element: its neighbours are not ours to write
-                self.put(s, i, value if s.inner == 0 else k.splat(value, lanes), position, mask, extra)
+                self.put(s, i, value if s.inner == FIXED else k.splat(value, lanes), position, mask, extra)
 
         return get, finish
 

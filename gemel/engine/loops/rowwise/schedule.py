@@ -21,7 +21,23 @@ from ..calls import Call, KernelSpec, Operand, Temp
 from ..group import Group
 from ..index import Affine, Domain, Index, linear, offset_of
 from .columns import TILE, Columns
-from .form import OUTER, REDUCED, VECTOR, Form, Leaf, Node, Store, arguments, param_names
+from .form import (
+    ANY,
+    EVERY_OTHER,
+    FIXED,
+    OUTER,
+    PAIRED,
+    REDUCED,
+    REPEATED,
+    UNIT,
+    VECTOR,
+    Form,
+    Leaf,
+    Node,
+    Store,
+    arguments,
+    param_names,
+)
 from .lines import Lines
 from .reductions import BLOCK
 
@@ -36,6 +52,7 @@ class Context(Protocol):
 
     target: Target
     threads: int
+    fused: bool
 
     def layout(self, v: Var) -> tuple[tuple[int, ...], int]:
         """Strides and offset, in elements, of a value in memory."""
@@ -223,7 +240,8 @@ def schedule_rowwise(g: Group, context: Context) -> list[Call]:
         mode, outer, loops = "row", kept, reduced[:-1]
     else:
         mode, outer, loops = "col", [v for v in kept if v != vector], reduced
-    return _Plan(b, context, mode, outer, loops, vector, sizes).calls()
+    pair = _pair(b, outer, vector, sizes, main) if mode == "point" and context.fused else None
+    return _Plan(b, context, mode, [v for v in outer if v != pair], loops, vector, sizes, pair).calls()
 
 
 def _empty(g: Group) -> list[Call]:
@@ -244,6 +262,20 @@ def _vector_variable(kept: list[int], reduced: list[int], sizes: dict[int, int],
     return max(allowed, key=lambda v: (score.get(v, 0), v in reduced, sizes[v]))
 
 
+def _pair(b: _Builder, outer: list[int], vector: int | None, sizes: dict[int, int], main: _Array) -> int | None:
+    """A variable of two or four elements to walk together with the vector variable: the result is dense in both.
+
+    Only some of the operands are; what repeats or skips is put in order in registers, where it would be gathered
+    and scattered along one of the two alone.
+    """
+    if vector is None or any(op.name in ("take", "random_bits") for op, *_ in b.nodes):
+        return None
+    along = dict(main.at.terms)
+    stored = [dict(a.at.terms) for _, _, a in b.stores]
+    return next((v for v in outer if sizes[v] in (2, 4) and along.get(v) == 1 and along.get(vector) == sizes[v]
+                 and all(v in terms and vector in terms for terms in stored)), None)
+
+
 def share(tasks: int, work: int, nbytes: int, threads: int) -> int:
     """Tasks that one thread takes at a time: all of them when the work is too small to share."""
     if work < SHARE_WORK or threads == 1:
@@ -256,27 +288,37 @@ class _Plan:
     """Turns collected accesses into a :class:`Form`, parameters and calls."""
 
     def __init__(self, b: _Builder, context: Context, mode: str, outer: list[int], loops: list[int],
-                 vector: int | None, sizes: dict[int, int]) -> None:
+                 vector: int | None, sizes: dict[int, int], pair: int | None = None) -> None:
         self.b, self.context, self.mode = b, context, mode
-        self.outer, self.loops, self.vector, self.sizes = outer, loops, vector, sizes
+        self.outer, self.loops, self.vector, self.sizes, self.pair = outer, loops, vector, sizes, pair
         self.classes: dict[tuple, int] = {}
-        self.n = sizes[vector] if vector is not None else 1
+        self.n = (sizes[vector] if vector is not None else 1) * (sizes[pair] if pair is not None else 1)
         self.rows = math.prod(sizes[v] for v in outer)
         self.reduced = math.prod(sizes[v] for v in loops) * (self.n if mode == "row" else 1)
 
     def strides(self, at: Affine) -> tuple[int, ...]:
-        terms = dict(at.terms)
-        return tuple(terms.get(v, 0) for v in (*self.outer, *self.loops)) + (
-            terms.get(self.vector, 0) if self.vector is not None else 0,)
+        """Along the outer variables, the loops, the vector variable, and inside its pairs."""
+        terms: dict[int | None, int] = dict(at.terms)  # type: ignore[arg-type]
+        return tuple([terms.get(v, 0) for v in (*self.outer, *self.loops, self.vector, self.pair)])
 
     def cls(self, at: Affine) -> tuple[int, int, int]:
         """(stride class, inner kind, what it varies with)."""
         s = self.strides(at)
         c = self.classes.setdefault(s, len(self.classes))
-        step = s[-1]
-        varies = (OUTER if any(s[:len(self.outer)]) else 0) | (VECTOR if step else 0) | (
-            REDUCED if any(s[len(self.outer):-1]) or (self.mode == "row" and step) else 0)
-        return c, (0 if step == 0 else 1 if step == 1 else 2), varies
+        *_, step, inside = s
+        varies = (OUTER if any(s[:len(self.outer)]) else 0) | (VECTOR if step or inside else 0) | (
+            REDUCED if any(s[len(self.outer):-2]) or (self.mode == "row" and step) else 0)
+        return c, self.lie(step, inside), varies
+
+    def lie(self, step: int, inside: int) -> int:
+        """How an array with these strides lies along the vector variable."""
+        if step == inside == 0:
+            return FIXED
+        if self.pair is not None:
+            if (step, inside) == (self.sizes[self.pair], 1):
+                return UNIT
+            return REPEATED if (step, inside) == (1, 0) else PAIRED
+        return UNIT if step == 1 else EVERY_OTHER if step == 2 and self.context.fused else ANY
 
     def form(self) -> Form:
         b = self.b
@@ -312,7 +354,7 @@ class _Plan:
         widest = max([d.bits for d in (*(leaf.dtype for leaf in leaves), *(n.dtype for n in nodes))], default=32)
         lanes = 16 if self.mode == "row" or widest <= 32 else 8
         return Form(self.mode, lanes, tuple(leaves), tuple(nodes), tuple(stores), len(self.classes),
-                    len(self.outer), len(self.loops))
+                    len(self.outer), len(self.loops), pair=0 if self.pair is None else self.sizes[self.pair])
 
     # --- calls
     def calls(self) -> list[Call]:
@@ -381,8 +423,8 @@ class _Plan:
 
     def _streams(self, form: Form) -> bool:
         """May every full vector be stored past the cache? Only aligned, contiguous results that nobody reads here."""
-        return all(s.inner == 1 and s.dtype.bits >= 32 for s in form.stores) and all(
-            not any(c % 16 for v, c in a.at.terms if v != self.vector) and a.at.const % 16 == 0
+        return all(s.inner == UNIT and s.dtype.bits >= 32 for s in form.stores) and all(
+            not any(c % 16 for v, c in a.at.terms if v not in (self.vector, self.pair)) and a.at.const % 16 == 0
             for _, _, a in self.b.stores)
 
 
@@ -397,7 +439,7 @@ class _Plan:
                 values["outer", c, d] = strides[d]
             for i in range(len(self.loops)):
                 values["loop_stride", c, i] = strides[len(self.outer) + i]
-            values["vector", c] = strides[-1]
+            values["vector", c], values["pair", c] = strides[-2:]
         for i, (kind, _, array, _) in enumerate(self.b.leaves):
             if kind == "index":
                 assert array is not None
