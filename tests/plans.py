@@ -49,17 +49,27 @@ def place(array: np.ndarray) -> tuple[memory.Buffer, Any]:
 class Native:
     """A plan and what it gave.
 
+    Args:
+        donate: inputs whose memory results may take. updates: output -> the donated input that it replaces.
+        scalars: so many of the last inputs are runtime scalars.
     Attributes:
         plan: the plan. outputs: its results as arrays. host_steps: operations that NumPy ran.
     """
 
-    def __init__(self, p: Program, arrays: Sequence[np.ndarray], fused: bool, donate: tuple[int, ...] = ()) -> None:
-        placed = [place(a) for a in arrays]
-        self.plan = NativePlan(run_passes(p, FUSED if fused else GENERIC), [f for _, f in placed], donate, fused)
+    def __init__(self, p: Program, arrays: Sequence[np.ndarray], fused: bool, donate: tuple[int, ...] = (),
+                 updates: dict[int, int] | None = None, scalars: int = 0) -> None:
+        count = len(arrays) - scalars
+        self.placed = [place(a) for a in arrays[:count]]
+        self.plan = NativePlan(run_passes(p, FUSED if fused else GENERIC), [f for _, f in self.placed], donate, fused,
+                               updates)
         before = native_plan.Counters.host_steps
-        results = self.plan.run([b for b, _ in placed], [])
+        results = self.plan.run([b for b, _ in self.placed], [a.item() for a in arrays[count:]])
         self.host_steps = native_plan.Counters.host_steps - before
         self.outputs = [array_of(buffer, form, v.type) for (buffer, form), v in zip(results, p.outputs, strict=True)]
+
+    def input(self, p: Program, k: int) -> np.ndarray:
+        """What is in the memory of input ``k`` now."""
+        return array_of(*self.placed[k], p.inputs[k].type)
 
     @property
     def kernels(self) -> list[str]:

@@ -17,6 +17,7 @@ import numpy as np
 from gemel.engine.base import dtypes as dt
 from gemel.engine.base.errors import GemelError
 from gemel.engine.ir.builder import ProgramBuilder
+from gemel.engine.ir.custom import CustomOp, register_custom
 from gemel.engine.ir.op import op
 from gemel.engine.ir.primitives import PRIMITIVES, ROWS
 from gemel.engine.ir.program import Program, Var
@@ -32,6 +33,31 @@ APPROXIMATE = frozenset((
 UNARY = [r.name for r in PRIMITIVES if r.kind == "unary"]
 BINARY = [r.name for r in PRIMITIVES if r.kind == "binary" and r.name != "complex"]
 MAX_SIZE = 20_000
+HOST = frozenset(("complex", "custom"))
+#: operations that are counted under the dtype of their second operand
+SECOND = ("select", "check", "if", "while")
+#: what complex numbers go through: operations that are continuous and defined everywhere
+COMPLEX_UNARY = tuple(r.name for r in PRIMITIVES if r.kind == "unary" and r.name not in (
+    "sign", "floor", "ceil", "trunc", "round", "sqrt", "rsqrt", "not"))
+COMPLEX_BINARY = ("add", "sub", "mul", "div")
+register_custom(CustomOp("tests::doubled", lambda arguments, types: types, lambda arguments, arrays: [
+    arrays[0] + arrays[0]]))
+
+
+def reached(program: Program) -> Counter:
+    """(primitive, dtype) -> times, of what the outputs depend on; bodies of control operations included.
+
+    The dtype is that of the first operand that is no condition, key or counter.
+    """
+    found: Counter = Counter()
+    for e in program.live().equations:
+        name, values = e.op.name, (*e.inputs, *e.outputs)
+        at = min(len(values) - 1, len(e.inputs) if name == "random_bits" else name in SECOND)
+        found[name, values[at].type.dtype.ir] += 1
+        for inner in e.op.attrs.values:
+            if isinstance(inner, Program):
+                found += reached(inner)
+    return found
 
 
 class Grown:
@@ -39,21 +65,27 @@ class Grown:
 
     Attributes:
         program, arrays: the program, an array per input. loose: outputs whose bits the interpreter does not define.
-        reached: (primitive, dtype) -> times.
+        vague: outputs that NumPy computes from complex numbers, in bits that depend on strides.
+        reached: (primitive, dtype) -> times. host: does NumPy run a part?
     """
 
-    def __init__(self, program: Program, arrays: list[np.ndarray], loose: list[bool], reached: Counter) -> None:
-        self.program, self.arrays, self.loose, self.reached = program, arrays, loose, reached
+    def __init__(self, g: Generator, outputs: list[Var]) -> None:
+        self.program, self.arrays = g.b.build(outputs), g.arrays
+        self.reached = reached(self.program)
+        self.loose, self.vague = [v in g.loose for v in outputs], [v in g.vague for v in outputs]
+        self.host = any(name in HOST for name, _ in self.reached)
 
 
 class Generator:
     """Grows one program (or the body of a control operation, which cannot add inputs)."""
 
-    def __init__(self, rng: np.random.Generator, reached: Counter, depth: int = 0) -> None:
-        self.rng, self.reached, self.depth = rng, reached, depth
+    def __init__(self, rng: np.random.Generator, depth: int = 0) -> None:
+        self.rng, self.depth = rng, depth
         self.b = ProgramBuilder()
         self.pool: list[Var] = []
         self.loose: set[Var] = set()
+        self.vague: set[Var] = set()
+        self.complexes: list[Var] = []  # apart: what follows from them is compared roughly
         self.arrays: list[np.ndarray] = []
 
     # --- choices
@@ -117,12 +149,15 @@ class Generator:
 
     def note(self, name: str, out: Any, operands: tuple[Var, ...], loose: bool = False) -> None:
         results = out if isinstance(out, tuple) else (out,)
-        subject = next((v for v in (*operands[::-1], *results) if isinstance(v, Var)), results[0])
-        self.reached[name, subject.type.dtype.ir] += 1
         loose = loose or name in APPROXIMATE or any(v in self.loose for v in operands)
         if name in ("dot", "conv", "conv_transpose", "conv_weight_grad") and operands[0].type.dtype is dt.bfloat16:
             loose = True  # the machine's dot instruction decides
+        vague = name == "complex" or any(v in self.vague for v in operands)
         for v in results:
+            if vague:
+                self.vague.add(v)
+                self.complexes += [v] if v.type.dtype.is_complex else []
+                continue
             self.pool.append(v)
             if loose:
                 self.loose.add(v)
@@ -188,6 +223,52 @@ class Generator:
         x = self.pick()
         if x is not None:
             self.emit("select", self.other(x.type.with_dtype(dt.bool_)), x, self.other(x.type))
+
+    def normalized(self) -> None:
+        """A value combined with its own reduction, broadcast back; often one of the two has been changed before."""
+        x = self.pick(lambda v: v.type.ndim > 0 and 0 < v.type.size <= 3000 and v.type.dtype is not dt.bool_)
+        if x is None:
+            return
+        shape, n = x.type.shape, x.type.ndim
+        axes = tuple(i for i in range(n) if self.chance(0.5)) or (n - 1,)
+        source = self.emit(self.one(UNARY), x) if self.chance(0.4) else x
+        if source.type is not x.type:
+            return
+        total = self.emit(self.one(("reduce_sum", "reduce_max", "reduce_min")), source, attrs=(axes,))
+        total = self.emit("reshape", total, attrs=(tuple(1 if i in axes else d for i, d in enumerate(shape)),))
+        spread = self.emit("expand", total, attrs=(shape,))
+        y = x if self.chance(0.5) else self.other(x.type)
+        if self.chance(0.6):
+            y = self.emit(self.one(UNARY), y)
+        if y.type is x.type:
+            self.emit(self.one(("add", "sub", "mul", "max")), *((spread, y) if self.chance(0.5) else (y, spread)))
+
+    def window_twice(self) -> None:
+        """Several operations on the same part of a value, whose whole may be needed, too."""
+        x = self.pick(lambda v: v.type.ndim > 0 and v.type.size > 0)
+        if x is None:
+            return
+        whole = self.emit(self.one(UNARY), x) if self.chance(0.5) else x
+        part = self.move(whole)
+        if part is None or part.type.dtype is dt.bool_:
+            return
+        first = self.emit(self.one(("neg", "abs", "copy")), part)
+        self.emit(self.one(("add", "mul", "max", "lt")), first, part)
+
+    def special(self) -> None:
+        """Constants that rewrites look for: neutral elements, powers of two, the dtype's limits."""
+        x = self.pick(lambda v: v.type.size <= 3000 and v.type.dtype is not dt.bool_)
+        if x is None:
+            return
+        d = x.type.dtype
+        numbers: tuple[Any, ...] = (0, 1, 2, -1) if d.is_integer else (
+            0.0, -0.0, 1.0, -1.0, 2.0, 0.25, 2.0**-20, 2.0**14, -(2.0**-30), math.inf, math.nan)
+        number = abs(self.one(numbers)) if d.kind == "u" else self.one(numbers)
+        c = self.b.const(number, d)
+        self.note("const", c, ())
+        c = self.emit("expand", c, attrs=(x.type.shape,)) if x.type.shape else c
+        name = self.one([n for n in ("add", "sub", "mul", "div", "max", "remainder") if n != "div" or d.kind == "f"])
+        self.emit(name, *((x, c) if self.chance(0.7) else (c, x)))
 
     def cast(self) -> None:
         x = self.pick()
@@ -330,7 +411,8 @@ class Generator:
         """A convolution and, sometimes, its gradients."""
         if self.depth:
             return
-        dims, dtype = int(self.rng.integers(1, 3)), self.one((dt.float32, dt.float32, dt.float64, dt.float16))
+        dims = int(self.rng.integers(1, 3))
+        dtype = self.one((dt.float32, dt.float32, dt.float64, dt.float16, dt.bfloat16))
         groups = self.one((1, 1, 2, 3))
         c, o = groups * self.one((1, 2, 4)), groups * self.one((1, 2, 5))
         size = tuple(self.one((3, 5, 8, 9)) for _ in range(dims))
@@ -386,7 +468,7 @@ class Generator:
         way = int(self.rng.integers(3))
         if way == 0:
             shape = self.shape(int(self.rng.integers(1, 4)))
-            dtype = self.one((dt.int64, dt.int32, dt.float32))
+            dtype = self.one([d for d in REAL if d is not dt.bool_])
             self.emit("iota", attrs=(dtype, shape, int(self.rng.integers(len(shape)))))
         elif way == 1:
             t = tensor_type(self.one(COMMON), self.shape())
@@ -406,10 +488,30 @@ class Generator:
         c = self.other(tensor_type(dt.bool_, self.shape(1)))
         self.emit("check", self.emit("or", c, self.emit("not", c)), x, attrs=("never",))
 
+    # --- what NumPy runs
+    def custom(self) -> None:
+        x = self.pick(lambda v: v.type.dtype.kind == "f")
+        if x is not None:
+            self.emit("custom", x, attrs=("tests::doubled", ()))
+
+    def complex_numbers(self) -> None:
+        if not self.complexes or self.chance(0.4):
+            x = self.pick(lambda v: v.type.dtype in (dt.float32, dt.float64) and v.type.size <= 3000)
+            if x is None:
+                return
+            self.emit("complex", x, self.other(x.type))
+        for _ in range(int(self.rng.integers(1, 4))):
+            x = self.one(self.complexes)
+            if self.chance(0.6):
+                self.emit(self.one(COMPLEX_UNARY), x)
+            else:
+                y = self.one([v for v in self.complexes if v.type is x.type])
+                self.emit(self.one(COMPLEX_BINARY), x, y)
+
     # --- control flow
     def body(self, types: list[TensorType], results: list[TensorType | None], loose: bool) -> tuple[Program, bool]:
         """A random program from ``types`` to ``results`` (None: anything); is it loose?"""
-        g = Generator(self.rng, self.reached, self.depth + 1)
+        g = Generator(self.rng, self.depth + 1)
         g.pool = [g.b.input(t) for t in types]
         g.loose = set(g.pool) if loose else set()
         inputs = list(g.pool)
@@ -476,20 +578,23 @@ class Generator:
             del self.b.equations[before:]
             made = {v for e in self.b.equations for v in e.outputs} | set(self.b.inputs)
             self.pool = [v for v in self.pool if v in made]
+            self.complexes = [v for v in self.complexes if v in made]
 
 
-MAKERS: tuple[Callable[[Generator], None], ...] = (
-    *(Generator.unary,) * 5, *(Generator.binary,) * 6, *(Generator.movement,) * 5, *(Generator.reduce,) * 4,
-    Generator.select, Generator.cast, Generator.cast, Generator.bitcast, Generator.cat, Generator.scan, Generator.sort,
-    Generator.dot, Generator.dot, Generator.conv, Generator.take, Generator.take, Generator.scatter, Generator.scatter,
-    Generator.dynamic_update, Generator.leaf, Generator.check, Generator.if_, Generator.while_, Generator.loop)
+#: maker -> how many of the drawing lots are its own
+LOTS: dict[Callable[[Generator], None], int] = {
+    Generator.unary: 5, Generator.binary: 6, Generator.movement: 5, Generator.reduce: 4, Generator.select: 1,
+    Generator.cast: 2, Generator.bitcast: 1, Generator.cat: 1, Generator.scan: 1, Generator.sort: 1, Generator.dot: 2,
+    Generator.conv: 1, Generator.take: 2, Generator.scatter: 2, Generator.dynamic_update: 1, Generator.normalized: 2,
+    Generator.window_twice: 2, Generator.special: 2, Generator.custom: 1, Generator.complex_numbers: 1,
+    Generator.leaf: 1, Generator.check: 1, Generator.if_: 1, Generator.while_: 1, Generator.loop: 1}
+MAKERS = tuple(maker for maker, lots in LOTS.items() for _ in range(lots))
 
 
 def grow(seed: int, steps: int = 9) -> Grown:
     """The program of a seed."""
     rng = np.random.default_rng(seed)
-    reached: Counter = Counter()
-    g = Generator(rng, reached)
+    g = Generator(rng)
     for _ in range(int(rng.integers(1, 4))):
         g.input(tensor_type(g.one(COMMON), g.shape()))
     for _ in range(steps):
@@ -499,4 +604,4 @@ def grow(seed: int, steps: int = 9) -> Grown:
     outputs = [v for v in computed if v not in used]
     outputs += [v for v in computed if v in used and rng.random() < 0.15]
     outputs = outputs or g.pool[:1]
-    return Grown(g.b.build(outputs), g.arrays, [v in g.loose for v in outputs], reached)
+    return Grown(g, outputs)
