@@ -150,7 +150,7 @@ class Node(Edge):
         outputs: Sequence[Any] = ()
         if not space.taped:
             if self.inputs is not None:
-                inputs = [unpacked(v, op) for v in self.inputs]
+                inputs = [unpacked(v, op) for v in self.inputs] if not rule.crossed else self.crossed_inputs(rule)
             if self.outputs is not None:
                 outputs = [unpacked(v, op) for v in self.outputs]
             return Saved(op, self.types, inputs, outputs)
@@ -158,13 +158,20 @@ class Node(Edge):
         if self.inputs is not None:
             edges = self.edges
             where = range(len(edges)) if rule.every else rule.inputs
-            inputs = [wrap(unpacked(v, op), edges[i]) for v, i in zip(self.inputs, where)]
+            found = [unpacked(v, op) for v in self.inputs] if not rule.crossed else self.crossed_inputs(rule)
+            inputs = [wrap(v, edges[i]) for v, i in zip(found, where)]
         if self.outputs is not None:
             several = self.op.row.n_outputs != 1
             places = range(len(self.outputs)) if rule.outputs is True else rule.outputs
             outputs = [wrap(unpacked(v, op), Select(self, i, v.type) if several else self)
                        for i, v in zip(places, self.outputs, strict=True)]
         return Saved(op, self.types, inputs, outputs)
+
+    def crossed_inputs(self, rule: Any) -> list[Value]:
+        """The saved operands; one that serves only cotangents that nobody wants may have been overwritten."""
+        idle = [i in rule.crossed and all(self.edges[j] is None for j in rule.inputs if j != i) for i in rule.inputs]
+        return [v if skip and v.__class__ is not Packed else unpacked(v, self.op)
+                for v, skip in zip(self.inputs, idle, strict=True)]
 
     def backward(self, b: Any, g: Any, space: Any) -> Sequence[Any]:
         """The cotangents of the operands, one per edge."""

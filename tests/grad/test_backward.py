@@ -341,3 +341,22 @@ def test_backward_inside_a_hook():
     (h * h).sum().backward()
     np.testing.assert_array_equal(x.grad.numpy(), [32.0])
     np.testing.assert_array_equal(inner.grad.numpy(), [24.0])
+
+
+@pytest.mark.parametrize("name", ["mul", "div", "matmul", "linear"])
+@pytest.mark.parametrize("constant", [0, 1])
+def test_an_operand_that_no_gradient_needs_may_be_overwritten(name, constant):
+    """A product saves each factor for the gradient of the other: written is what only a constant's would need."""
+    def run(m):
+        functions = {"mul": m.mul, "div": m.div, "matmul": m.matmul, "linear": m.nn.functional.linear}
+        x = m.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=constant != 0)
+        w = m.tensor([[0.5, -1.0], [2.0, 1.5]], requires_grad=constant != 1)
+        operands = [x * 1, w * 1]
+        y = functions[name](*operands)
+        operands[1 - constant].mul_(7)  # the one with a gradient
+        try:
+            y.sum().backward()
+        except RuntimeError as error:
+            return str(error)[:60]
+        return [t.grad.tolist() for t in (x, w) if t.grad is not None]
+    assert run(gemel) == run(torch)

@@ -48,25 +48,26 @@ Rule = Callable[[Builder, Any, Saved], Sequence[Any]]
 @dataclass(frozen=True)
 class Vjp:
     """A rule and what it needs saved: operand positions (or every operand), and the results (all, or of several
-    those at the given positions)."""
+    those at the given positions). ``crossed``: saved operands that serve only the cotangents of the others."""
 
     rule: Rule
     inputs: tuple[int, ...] = ()
     outputs: bool | tuple[int, ...] = False
     every: bool = False
+    crossed: tuple[int, ...] = ()
 
 
 RULES: dict[str, Vjp] = {}
 
 
 def vjp(*names: str, inputs: tuple[int, ...] = (), outputs: bool | tuple[int, ...] = False,
-        every: bool = False) -> Callable[[Rule], Rule]:
+        every: bool = False, crossed: tuple[int, ...] = ()) -> Callable[[Rule], Rule]:
     """Register the rule of one or more ops (``every``: all operands are saved, for ops of any arity)."""
     def register(rule: Rule) -> Rule:
         for name in names:
             if name in RULES:
                 raise ValueError(f"{name!r} has a vjp rule already")
-            RULES[name] = Vjp(rule, inputs, outputs, every)
+            RULES[name] = Vjp(rule, inputs, outputs, every, crossed)
         return rule
     return register
 
@@ -202,13 +203,13 @@ def _sub(b, g, s):
     return g, b.neg(g)
 
 
-@vjp("mul", inputs=(0, 1))
+@vjp("mul", inputs=(0, 1), crossed=(0, 1))
 def _mul(b, g, s):
     x, y = s.inputs
     return b.mul(g, _conj(b, y)), b.mul(g, _conj(b, x))
 
 
-@vjp("div", inputs=(0, 1))
+@vjp("div", inputs=(0, 1), crossed=(0,))
 def _div(b, g, s):
     x, y = s.inputs
     return b.div(g, _conj(b, y)), b.neg(b.mul(g, _conj(b, b.div(b.div(x, y), y))))

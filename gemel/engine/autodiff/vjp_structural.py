@@ -179,7 +179,7 @@ def _sort(b, g, s):
 
 # --- contractions ---------------------------------------------------------------------------------
 
-@vjp("dot", inputs=(0, 1))
+@vjp("dot", inputs=(0, 1), crossed=(0, 1))
 def _dot(b, g, s):
     x, y, a = *s.inputs, s.attrs
     n_batch = len(a.x_batch)

@@ -116,7 +116,7 @@ def matmul(b, x, y):
     return contract(b, x, x_labels, y, y_labels, out)
 
 
-@vjp("matmul", inputs=(0, 1))
+@vjp("matmul", inputs=(0, 1), crossed=(0, 1))
 def _matmul(b, g, s):
     """Each operand's gradient is one contraction, which also sums over the axes along which it was shared."""
     x, y = (b.conj(v) if v.type.dtype.is_complex else v for v in s.inputs)

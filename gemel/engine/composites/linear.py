@@ -27,7 +27,7 @@ def linear(b, x, w, *bias):
     return b.add(y, b.expand(bias[0], y.type.shape)) if bias else y
 
 
-@vjp("linear", inputs=(0, 1))
+@vjp("linear", inputs=(0, 1), crossed=(0, 1))
 def _linear(b, g, s):
     x, w = s.inputs
     lead = tuple(range(x.type.ndim - 1))

@@ -5,7 +5,7 @@ from ..base import dtypes as dt
 from ..base.dtypes import DType
 from .ir import KernelBuilder, Type, Val
 from .mathlib.common import Float
-from .registers import from_memory, memory_type, register_type, round_to, to_memory
+from .registers import f16_of_bits, from_memory, memory_type, register_type, round_to, to_memory
 from .rounding import floor, trunc
 
 
@@ -99,4 +99,9 @@ def bitcast(k: KernelBuilder, source: DType, target: DType, x: Val) -> Val:
     """The same bits as in memory, as a register of another dtype of that width."""
     if source is target:
         return x
-    return from_memory(k, target, k.bitcast(to_memory(k, source, x), memory_type(target)))
+    raw = k.bitcast(to_memory(k, source, x), memory_type(target))
+    if target is dt.float16 and raw.type.lanes == 1:
+        # by integer arithmetic: where LLVM 22 has f16 registers (Sapphire Rapids), it has no code for a condition
+        # whose bits are taken as a single f16
+        return f16_of_bits(k, raw)
+    return from_memory(k, target, raw)

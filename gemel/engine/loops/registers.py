@@ -100,7 +100,7 @@ def from_memory(k: KernelBuilder, dtype: DType, raw: Val) -> Val:
         wide = k.convert("zext", raw, "i32")
         return k.bitcast(k.shl(wide, k.const(16, wide.type)), "f32")
     if dtype is dt.float16:
-        return k.convert("fpext", k.bitcast(raw, "f16"), "f32") if "f16" in k.native else _f16_bits_to_f32(k, raw)
+        return k.convert("fpext", k.bitcast(raw, "f16"), "f32") if "f16" in k.native else f16_of_bits(k, raw)
     return raw
 
 
@@ -116,7 +116,7 @@ def to_memory(k: KernelBuilder, dtype: DType, x: Val) -> Val:
     return x
 
 
-def _f16_bits_to_f32(k: KernelBuilder, raw: Val) -> Val:
+def f16_of_bits(k: KernelBuilder, raw: Val) -> Val:
     """Exponent and significand read as an f32 are too small by 2^112, also for subnormals."""
     wide = k.convert("zext", raw, "i32")
     t = wide.type
@@ -129,7 +129,7 @@ def _f16_bits_to_f32(k: KernelBuilder, raw: Val) -> Val:
 
 
 def _f32_to_f16_bits(k: KernelBuilder, x: Val) -> Val:
-    """Inverse of ``_f16_bits_to_f32``, for values that f16 has."""
+    """Inverse of ``f16_of_bits``, for values that f16 has."""
     t = _int(x)
     size = k.fabs(x)
     bits = k.lshr(k.bitcast(k.fmul(size, k.const(2.0**-112, x.type)), "i32"), k.const(13, t))
