@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import functools
 import itertools
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -185,8 +187,34 @@ def test_bitcast(source: DType, target: DType) -> None:
     x = values(source)
     if source.is_integer and target.kind == "f" and target.bits == 16:
         x = np.arange(1 << 16, dtype=np.uint16).view(source.numpy)
-    run = Native(lambda k, v: lower(k, primitive("bitcast", target), [source], [v]), [source], target, 8)
-    assert_same_bits(run(x), x.view(target.numpy), x)
+    for lanes in (1, 8):
+        run = Native(lambda k, v: lower(k, primitive("bitcast", target), [source], [v]), [source], target, lanes)
+        assert_same_bits(run(x), x.view(target.numpy), x)
+
+
+_ONE_HALF = """
+from gemel.engine.base import dtypes as dt
+from gemel.engine.base.target import Target
+from gemel.engine.codegen.jit import compile_object
+from gemel.engine.loops.elementwise import lower
+from tests.ops.native import module
+from tests.ops.test_elementwise_native import primitive
+
+def half_of_a_condition(k, x):
+    holds = lower(k, primitive("cast", dt.bool_), [dt.bfloat16], [x])
+    bits = lower(k, primitive("cast", dt.int16), [dt.bool_], [holds])
+    half = lower(k, primitive("bitcast", dt.float16), [dt.int16], [bits])
+    return lower(k, primitive("cast", dt.float32), [dt.float16], [half])
+
+target = Target("x86_64-unknown-linux-gnu", "sapphirerapids", "", "avx512", frozenset())
+assert compile_object(module("k", half_of_a_condition, [dt.bfloat16], dt.float32, 1, target), "k", target)
+"""
+
+
+def test_a_condition_as_a_single_f16_compiles_where_there_are_f16_registers() -> None:
+    """LLVM 22 aborts on the plain conversion."""
+    found = subprocess.run([sys.executable, "-c", _ONE_HALF], check=False, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr[-2000:]
 
 
 def test_rounding_to_16_bits() -> None:

@@ -276,12 +276,10 @@ class Generator:
             self.emit("cast", x, attrs=(self.one(REAL),))
 
     def bitcast(self) -> None:
-        """Not from floats, whose NaNs may have any bits; not to or from bool; LLVM 22 has no code for a bool that
-        becomes a single f16."""
+        """Not from floats, whose NaNs may have any bits; not to or from bool."""
         x = self.pick(lambda v: v.type.dtype.is_integer)
         if x is not None:
-            same = [d for d in REAL if d.bits == x.type.dtype.bits and d is not dt.bool_ and (
-                d is not dt.float16 or x.type.size > 1)]
+            same = [d for d in REAL if d.bits == x.type.dtype.bits and d is not dt.bool_]
             self.emit("bitcast", x, attrs=(self.one(same),))
 
     def movement(self) -> None:
