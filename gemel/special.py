@@ -11,6 +11,8 @@ from .engine.base.errors import DTypeError
 from .tensor.functions import (
     erfc,
     i0,
+    igamma,
+    igammac,
     logit,
     mvlgamma,
     polygamma,
@@ -22,13 +24,15 @@ from .tensor.functions import (
 from .tensor.pointwise import digamma, erf, erfinv, exp2, expm1, lgamma, log1p, round, sigmoid
 from .tensor.promotion import SCALAR_NAMES, inexact
 from .tensor.reduction import logsumexp
+from .tensor.softmax import log_softmax, softmax
 
 __all__ = [
     "digamma", "entr", "erf", "erfc", "erfcx", "erfinv", "exp2", "expit", "expm1", "gammaln", "i0", "i0e", "i1", "i1e",
-    "log1p", "log_ndtr", "logit", "logsumexp", "multigammaln", "ndtr", "polygamma", "psi", "round", "sinc", "xlog1py",
-    "xlogy", "zeta",
+    "gammainc", "gammaincc", "log1p", "log_ndtr", "log_softmax", "logit", "logsumexp", "multigammaln", "ndtr",
+    "polygamma", "psi", "round", "sinc", "softmax", "xlog1py", "xlogy", "zeta",
 ]
 
+gammainc, gammaincc = igamma, igammac
 expit, gammaln, psi, multigammaln = sigmoid, lgamma, digamma, mvlgamma
 entr = real_function("entr", "``-x log(x)``: 0 at 0, -inf below.")
 erfcx = real_function("erfcx", "``exp(x^2) erfc(x)``, without overflow for large x.")

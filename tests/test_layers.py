@@ -17,6 +17,7 @@ ABOVE = {
     "linalg": {"tensor", "autograd"},
     "fft": {"tensor", "autograd"},
     "special": {"tensor"},
+    "signal": {"tensor"},
     "random": {"tensor"},
     "library": {"tensor", "autograd"},
     "debug": {"tensor"},

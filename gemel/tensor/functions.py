@@ -7,7 +7,7 @@ from typing import Any
 
 from ..engine.base import dtypes as dt
 from ..engine.base.dtypes import DType, compute_type
-from ..engine.base.errors import DTypeError
+from ..engine.base.errors import DTypeError, UnsupportedError
 from . import return_types
 from .arithmetic import div, mul
 from .comparison import eq
@@ -24,12 +24,13 @@ from .promotion import (
     plain,
     together,
 )
+from .tape import mode
 
 __all__ = [
     "clamp", "clip", "clamp_min", "clamp_max", "nan_to_num", "isnan", "isinf", "isfinite", "isposinf", "isneginf",
     "isreal", "signbit", "copysign", "nextafter", "frexp", "ldexp", "atan2", "arctan2", "hypot", "heaviside", "xlogy",
     "logaddexp", "logaddexp2", "gcd", "lcm", "deg2rad", "rad2deg", "sinc", "erfc", "logit", "i0", "polygamma",
-    "mvlgamma",
+    "mvlgamma", "igamma", "igammac",
 ]
 
 Binary = Callable[..., Any]
@@ -333,6 +334,25 @@ def _polygamma_method(self: Any, n: int) -> Any:
     return polygamma(n, self)
 
 
+def _incomplete(name: str, doc: str) -> Binary:
+    floats = _floats_only(f"{name}_cpu")
+
+    def function(input: Any, other: Any, *, out: Any = None) -> Any:
+        check_tensor(input, name)
+        check_tensor(other, name, "other", 2)
+        if mode.grad and input._edge is not None:
+            raise UnsupportedError(f"{name}: the derivative by the first operand is not implemented: detach it")
+        dtype = floats(common_dtype((input, other)))
+        return deliver(apply_named(name, *together(input, other, dtype=dtype)), out, name)
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"{doc} torch: ``{name}``."
+    return function
+
+
+igamma = _incomplete("igamma", "The regularized lower incomplete gamma function P(input, other).")
+igammac = _incomplete("igammac", "The regularized upper incomplete gamma function Q(input, other) = 1 - P.")
+
+
 class FunctionMethods:
     """Methods of ``Tensor`` defined in this module."""
 
@@ -350,4 +370,6 @@ class FunctionMethods:
     arctan2_ = atan2_
     heaviside_, xlogy_, gcd_, lcm_ = (in_place(f) for f in (heaviside, xlogy, gcd, lcm))
     deg2rad_, rad2deg_, sinc_, erfc_ = (in_place(f) for f in (deg2rad, rad2deg, sinc, erfc))
+    igamma, igammac = igamma, igammac
+    igamma_, igammac_ = in_place(igamma), in_place(igammac)
     logit_, i0_, mvlgamma_, polygamma_ = (in_place(f) for f in (logit, i0, mvlgamma, _polygamma_method))

@@ -304,6 +304,8 @@ def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
     if array.size and int(array.min()) < 0:
         raise RuntimeError(f"bincount only supports 1-d non-negative integral inputs. Received: {int(array.min())}")
     array = array.astype(np.int64)
+    if not array.size:  # int64 whatever the weights are
+        return _tensor(np.zeros(minlength, np.int64))
     if weights is None:
         return _tensor(np.bincount(array, minlength=minlength).astype(np.int64))
     w = check_tensor(weights, "bincount", "weights", 2)._read().type

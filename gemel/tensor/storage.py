@@ -84,6 +84,9 @@ class Lens:
     #: does the view show all of the whole? (then ``write`` does not look at the old whole)
     covers = False
 
+    def __init__(self) -> None:
+        self.there = None
+
     def read(self, b: Any, whole: Any) -> Any:
         """The view of ``whole``."""
         raise NotImplementedError
@@ -370,7 +373,7 @@ class Part(Lens):
     __slots__ = ("imaginary",)
 
     def __init__(self, imaginary: bool) -> None:
-        self.imaginary = imaginary
+        self.there, self.imaginary = None, imaginary
 
     def result(self, shape):
         return shape

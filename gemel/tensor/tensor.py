@@ -26,6 +26,8 @@ from .scans import ScanMethods
 from .scattering import ScatteringMethods
 from .softmax import SoftmaxMethods
 from .sorting import SortingMethods
+from .spectral import SpectralMethods
+from .statistics import StatisticsMethods
 from .viewing import ViewingMethods
 from .writing import WritingMethods
 
@@ -33,8 +35,8 @@ from .writing import WritingMethods
 class Tensor(ArithmeticMethods, ComparisonMethods, PointwiseMethods, ReductionMethods, ScanMethods,
              SortingMethods, SoftmaxMethods, FunctionMethods, ViewingMethods, MovementMethods, ArrangingMethods,
              IndexingMethods, ScatteringMethods, MaskingMethods, WritingMethods, ComplexMethods, JoiningMethods,
-             ContractionMethods, MatrixMethods, CreationMethods, RandomMethods, ConversionMethods, PrintingMethods,
-             AttributeMethods, CopyingMethods, AutogradMethods, TensorCore):
+             ContractionMethods, MatrixMethods, StatisticsMethods, SpectralMethods, CreationMethods, RandomMethods,
+             ConversionMethods, PrintingMethods, AttributeMethods, CopyingMethods, AutogradMethods, TensorCore):
     """A multi-dimensional array of one dtype, as ``torch.Tensor``."""
 
     __slots__ = ()

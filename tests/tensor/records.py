@@ -96,7 +96,7 @@ def assert_same(got: Any, want: Any, tolerance: float = 1.0, what: str = "") -> 
     assert got.dtype.name == name, f"{what}: dtype {got.dtype} is not {name}"
     assert tuple(got.shape) == tuple(want.shape), f"{what}: shape {tuple(got.shape)} is not {tuple(want.shape)}"
     wide = torch.complex128 if want.dtype.is_complex else torch.float64 if want.dtype.is_floating_point else want.dtype
-    reference = want.detach().to(wide).numpy()
+    reference = want.detach().to(wide).resolve_conj().numpy()
     bound = TOLERANCE.get(name, 0.0) * tolerance
     np.testing.assert_allclose(got.detach().numpy().astype(reference.dtype), reference, rtol=bound, atol=bound,
                                err_msg=what)

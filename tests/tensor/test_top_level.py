@@ -22,6 +22,17 @@ def test_softmax_at_the_top_and_as_a_method(name, dim):
     np.testing.assert_allclose(getattr(gemel.tensor(x), name)(dim).numpy(), want, rtol=1e-12)
 
 
+@pytest.mark.parametrize("name", sorted(gemel._METHODS))
+def test_methods_that_torch_has_at_the_top(name):
+    assert hasattr(torch, name) and getattr(gemel, name) is getattr(gemel.Tensor, name) and name in dir(gemel)
+
+
+def test_constants():
+    assert (gemel.e, gemel.pi, gemel.inf) == (torch.e, torch.pi, torch.inf) and gemel.nan != gemel.nan
+    x = gemel.tensor([0.25, 4.0])
+    assert gemel.sqrt_(x) is x and x.tolist() == [0.5, 2.0] and x[gemel.newaxis].shape == (1, 2)
+
+
 def test_unknown_names():
     with pytest.raises(AttributeError, match="module 'gemel' has no attribute 'nothing'"):
         gemel.nothing  # noqa: B018

@@ -457,3 +457,22 @@ def test_a_view_of_exported_memory_keeps_its_place_on_the_tape() -> None:
         view = x[()]
         found, = m.autograd.grad(view * x, [view])
         assert found.item() == 1.5
+
+
+def test_parts_of_complex_numbers_are_views():
+    """Reads, writes and derivatives through the real part, the imaginary part, and both as one real tensor."""
+    found = []
+    for m in (gemel, torch):
+        x = m.tensor([[1.0, -2.0], [3.0, 0.5]], requires_grad=True)
+        z = m.complex(x * 2, x * x)
+        before = z.real * 1
+        z.real.add_(10)
+        z.imag[0].mul_(x[1].detach())
+        m.view_as_real(z)[1, :, 1].sub_(1)
+        pairs = x * 3
+        w = m.view_as_complex(pairs)
+        w.imag.copy_(w.real * 2)
+        (z.abs().sum() + before.sum() + (pairs ** 2).sum()).backward()
+        found.append([t.detach().numpy() for t in (before, z, pairs, w, x.grad)])
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6)

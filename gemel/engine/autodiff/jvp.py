@@ -11,7 +11,7 @@ from typing import Any
 
 from ..base.dtypes import int64
 from ..ir.builder import Builder
-from .vjp import OF_INPUT, OF_OUTPUT, Saved, power_slopes
+from .vjp import OF_INPUT, OF_OUTPUT, Saved, power_slopes, turned
 from .vjp_structural import gather_along, latest_extreme, product_of_others
 
 Jvp = Callable[[Builder, Saved, Sequence[Any]], Any]
@@ -61,7 +61,12 @@ def _abs(b, s, t):
     return b.real(b.mul(b.conj(sign), t[0])) if sign.type.dtype.is_complex else b.mul(sign, t[0])
 
 
-@jvp("sign", "floor", "ceil", "trunc", "round", "floor_divide")
+@jvp("sign")
+def _sign(b, s, t):
+    return turned(b, t[0], s.inputs[0]) if s.types[0].dtype.is_complex else None
+
+
+@jvp("floor", "ceil", "trunc", "round", "floor_divide")
 def _flat(b, s, t):
     return None
 

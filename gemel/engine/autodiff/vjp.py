@@ -176,7 +176,26 @@ def _abs(b, g, s):
     return (b.mul(g, b.sign(x)),)
 
 
-@vjp("sign", "floor", "ceil", "trunc", "round")
+@vjp("sign", inputs=(0,))
+def _sign(b, g, s):
+    """0; of complex numbers, whose sign is x / |x|: what of g is at right angles to x, over |x|."""
+    return (turned(b, g, s.inputs[0]),)
+
+
+def turned(b, g, x):
+    """How ``sign(x)`` follows ``g``."""
+    if not x.type.dtype.is_complex:
+        return b.zeros(x.type)
+    unit, size = b.sign(x), b.abs(x)
+    along = b.real(b.mul(b.conj(unit), g))
+    flat = b.is_zero(size)
+    size = b.select(flat, b.full_like(size, 1), size)
+    zero = b.full_like(along, 0)
+    around = b.div(b.sub(g, b.mul(b.complex(along, zero), unit)), b.complex(size, zero))
+    return b.select(flat, b.full_like(around, 0), around)
+
+
+@vjp("floor", "ceil", "trunc", "round")
 def _flat(b, g, s):
     return (b.zeros(s.types[0]),)
 
