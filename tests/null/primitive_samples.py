@@ -113,7 +113,8 @@ def _control() -> list[Sample]:
     return [
         Sample("if", (then, otherwise), [np.asarray(True), *operands], label="then"),
         Sample("if", (then, otherwise), [np.asarray(False), *operands], label="otherwise"),
-        Sample("loop", (step, 3, 1), operands), Sample("loop", (step, 0, 1), operands, label="no-trips"),
+        Sample("loop", (step, 3, 1, False), operands), Sample("loop", (step, 3, 1, True), operands, label="backwards"),
+        Sample("loop", (step, 0, 1, False), operands, label="no-trips"),
         Sample("while", (count, turn, 1), [operands[0], np.asarray(0), operands[1]]),
         Sample("custom", ("test::square", ()), [normal(3)]),
         Sample("check", ("no",), [np.ones(X, bool), normal(*X)]),

@@ -335,12 +335,12 @@ def _branch(dtype: DType, name: str) -> Program:
     return program([tensor_type(dtype, MATRIX)], lambda b, x: b.unary(name, x))
 
 
-def _looped(x: np.ndarray, body: Any, trips: int, n_carried: int) -> tuple[np.ndarray, np.ndarray]:
-    rows = []
-    for i in range(trips):
-        rows.append(x.max(0))
+def _looped(x: np.ndarray, body: Any, trips: int, n_carried: int, backwards: bool) -> tuple[np.ndarray, np.ndarray]:
+    rows = {}
+    for i in reversed(range(trips)) if backwards else range(trips):
+        rows[i] = x.max(0)
         x = x + i
-    return x, np.stack(rows)
+    return x, np.stack([rows[i] for i in range(trips)])
 
 
 def _until(dtype: DType) -> tuple:
@@ -359,6 +359,7 @@ record("if", "f", [case(((), FLAG), MATRIX, attrs=lambda d: (_branch(d, "neg"), 
        lambda holds, x, then, otherwise: -x if holds else np.abs(x))
 record("while", "f", [case(((), START), MATRIX, attrs=_until)],
        lambda i, x, *_: (max(int(i), 3), x if (3 - int(i)) % 2 == 0 or int(i) >= 3 else -x))
-record("loop", "f", [case(MATRIX, attrs=lambda d: (_step(d), 3, 1))], _looped, slack=8)
+record("loop", "f", [case(MATRIX, attrs=lambda d: (_step(d), 3, 1, False)),
+                     case(MATRIX, attrs=lambda d: (_step(d), 3, 1, True))], _looped, slack=8)
 record("custom", "f", [case(MATRIX, attrs=("tests::twice", ()))], lambda x, *_: x + x, host=True)
 record("check", "fiub", [case((MATRIX, FLAG), MATRIX, attrs=("never",))], lambda holds, x, message: x)

@@ -445,7 +445,7 @@ def _loop(b: Builder, s: Batch) -> Any:
         flags = found[:n]
     carried = [stacked(b, v, was, s.size) if flag else v
                for v, was, flag in zip(s.values[:n], s.batched[:n], flags, strict=True)]
-    results = b.loop(body, a.trips, carried, s.values[n:])
+    results = b.loop(body, a.trips, carried, s.values[n:], a.backwards)
     state = [stacked(b, v, flag, s.size) for v, flag in zip(results[:n], flags, strict=True)]
     return (*state, *(b.permute(v, (1, 0, *range(2, v.type.ndim))) for v in results[n:]))
 

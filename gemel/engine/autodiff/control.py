@@ -105,19 +105,18 @@ def _with_history(body: Program, n_carried: int) -> Program:
 
 def _backward_step(body: Program, trips: int, n_carried: int) -> Program:
     """(step, cotangents of smooth carried and fixed; then histories, cotangents of smooth stacks, and the fixed
-    operands) -> the cotangents one step earlier."""
+    operands) -> the cotangents in front of the step."""
     b = ProgramBuilder()
     types = body.input_types[1:]
     carried, fixed = types[:n_carried], types[n_carried:]
     stacks = body.output_types[n_carried:]
-    step = b.input(STEP)
+    at = b.input(STEP)
     moving, still, out = _smooth(carried), _smooth(fixed), _smooth(stacks)
     g_carried = _inputs(b, [carried[i] for i in moving])
     g_fixed = _inputs(b, [fixed[i] for i in still])
     histories = _inputs(b, [t.with_shape((trips, *t.shape)) for t in carried])
     g_stacks = _inputs(b, [stacks[i].with_shape((trips, *stacks[i].shape)) for i in out])
     values = _inputs(b, fixed)
-    at = b.sub(b.index_scalar(trips - 1), step)
     _, pullback = linearize(b, body, [at, *(_at(b, h, at) for h in histories), *values])
     gs = _placed(g_carried, moving, n_carried) + _placed([_at(b, g, at) for g in g_stacks], out, len(stacks))
     found = pullback(gs)[1:]
@@ -129,7 +128,7 @@ def _backward_step(body: Program, trips: int, n_carried: int) -> Program:
 
 @vjp("loop", every=True)
 def _loop_vjp(b, g, s: Saved):
-    """The states are computed again and kept, then the steps are gone through from the last to the first."""
+    """The states are computed again and kept, then the steps are gone through in the opposite order."""
     a, n = s.attrs, s.attrs.n_carried
     carried, fixed = list(s.inputs[:n]), list(s.inputs[n:])
     body, trips = a.body, a.trips
@@ -142,8 +141,9 @@ def _loop_vjp(b, g, s: Saved):
                                                             for i in out])
     zeros = [b.zeros(fixed[i].type) for i in still]
     if trips:
-        histories = b.loop(_with_history(body, n), trips, carried, fixed)[n + len(stacks):]
-        found = b.loop(_backward_step(body, trips, n), trips, [*g_carried, *zeros], [*histories, *g_stacks, *fixed])
+        histories = b.loop(_with_history(body, n), trips, carried, fixed, a.backwards)[n + len(stacks):]
+        found = b.loop(_backward_step(body, trips, n), trips, [*g_carried, *zeros], [*histories, *g_stacks, *fixed],
+                       not a.backwards)
     else:
         found = [*g_carried, *zeros]
     return (_placed(found[:len(moving)], moving, n) + _placed(found[len(moving):], still, len(fixed)))
@@ -177,7 +177,7 @@ def _loop_jvp(b, s: Saved, tangents):
     out = _smooth(a.body.output_types[n:])
     t_carried = _zeros_for_none(b, [tangents[i] for i in moving], [carried[i].type for i in moving])
     t_fixed = _zeros_for_none(b, [tangents[n + i] for i in still], [fixed[i].type for i in still])
-    found = b.loop(_pushed_body(a.body, 1, n), a.trips, [*carried, *t_carried], [*fixed, *t_fixed])
+    found = b.loop(_pushed_body(a.body, 1, n), a.trips, [*carried, *t_carried], [*fixed, *t_fixed], a.backwards)
     n_stacks = len(a.body.outputs) - n
     first = n + len(moving) + n_stacks
     return tuple(_placed(found[n:n + len(moving)], moving, n) + _placed(found[first:], out, n_stacks))

@@ -24,8 +24,8 @@ from ..base.target import Target, host
 STEP_WORDS = 8
 OP, FUNCTION, ARGS, N_ARGS, PARAMS, TASKS, GRAIN, FLAGS = range(STEP_WORDS)
 #: CALL a kernel; hand HOST steps to Python; JUMP to step FUNCTION, JUMP_UNLESS the bool at argument ARGS holds;
-#: STORE the i64 FUNCTION at argument ARGS; NEXT: count the i64 at argument ARGS up, jump to step FUNCTION while it is
-#: less than N_ARGS; DYN_SET dynamic offset ARGS to FUNCTION; DYN_READ: add PARAMS times the i64 at argument ARGS,
+#: STORE the i64 FUNCTION at argument ARGS; NEXT: add PARAMS to the i64 at argument ARGS, jump to step FUNCTION unless it
+#: is N_ARGS; DYN_SET dynamic offset ARGS to FUNCTION; DYN_READ: add PARAMS times the i64 at argument ARGS,
 #: clamped to [0, TASKS], to dynamic offset N_ARGS; STOP
 CALL, HOST, JUMP, JUMP_UNLESS, STORE, NEXT, DYN_SET, DYN_READ, STOP = range(9)
 FLAG_CHECK, FLAG_LONG = 1, 2
@@ -337,8 +337,8 @@ out:
         "  br label %clock",
         "store:", *_address("s"), "  store i64 %f_fn, ptr %s_at", "  br label %next",
         "count:", *_address("c"),
-        "  %c_old = load i64, ptr %c_at", "  %c_new = add i64 %c_old, 1", "  store i64 %c_new, ptr %c_at",
-        "  %again = icmp slt i64 %c_new, %f_nargs",
+        "  %c_old = load i64, ptr %c_at", "  %c_new = add i64 %c_old, %f_params", "  store i64 %c_new, ptr %c_at",
+        "  %again = icmp ne i64 %c_new, %f_nargs",
         "  %c_where = select i1 %again, i64 %f_fn, i64 %pc1", "  br label %clock",
         "dynset:",
         "  %sa = getelementptr i64, ptr %dyn, i64 %f_args", "  store i64 %f_fn, ptr %sa", "  br label %next",

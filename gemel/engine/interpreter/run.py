@@ -85,7 +85,7 @@ def _loop(attrs, arrays, exact):
     carried, fixed = tuple(arrays[:n]), tuple(arrays[n:])
     stacked_types = attrs.body.output_types[n:]
     stacked = [np.empty((attrs.trips, *t.shape), t.dtype.numpy) for t in stacked_types]
-    for step in range(attrs.trips):
+    for step in reversed(range(attrs.trips)) if attrs.backwards else range(attrs.trips):
         results = run(attrs.body, (np.asarray(step, np.int64), *carried, *fixed), exact)
         carried = results[:n]
         for whole, part in zip(stacked, results[n:], strict=True):

@@ -214,8 +214,9 @@ class Builder:
     def while_(self, condition: Program, body: Program, state: Sequence[Any], n_fixed: int = 0) -> tuple:
         return self._("while", *state, attrs=(condition, body, n_fixed))
 
-    def loop(self, body: Program, trips: int, carried: Sequence[Any], fixed: Sequence[Any] = ()) -> tuple:
-        return self._("loop", *carried, *fixed, attrs=(body, trips, len(carried)))
+    def loop(self, body: Program, trips: int, carried: Sequence[Any], fixed: Sequence[Any] = (),
+             backwards: bool = False) -> tuple:
+        return self._("loop", *carried, *fixed, attrs=(body, trips, len(carried), backwards))
 
     def check(self, condition: Any, x: Any, message: str) -> Any:
         """``x``, if ``condition`` (of any shape) holds everywhere."""

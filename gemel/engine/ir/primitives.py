@@ -135,8 +135,8 @@ _rows("index", -1, r.dynamic_update, {"dynamic_update": "x with a window replace
 _rows("control", -1, r.cond, {"if": "one of two programs, by a bool scalar"}, ("then", "otherwise"), n_outputs=-1)
 _rows("control", -1, r.while_, {"while": "body while condition"}, ("condition", "body", "n_fixed"), n_outputs=-1)
 _rows("control", -1, r.loop, {
-    "loop": "a counted loop with carried state and stacked results",
-}, ("body", "trips", "n_carried"), n_outputs=-1)
+    "loop": "a counted loop with carried state and stacked results; `backwards`: from the last step to the first",
+}, ("body", "trips", "n_carried", "backwards"), n_outputs=-1)
 _rows("control", -1, r.custom, {"custom": "an opaque op registered by name"}, ("name", "arguments"), n_outputs=-1)
 _rows("control", 2, r.check, {
     "check": "pass x on if the condition holds everywhere, else raise `message`",

@@ -102,6 +102,14 @@ class Program:
                 kept.append(e)
         return self if len(kept) == len(self.equations) else Program(self.inputs, reversed(kept), self.outputs)
 
+    def live_inputs(self) -> list[Var]:
+        """The inputs that some output depends on."""
+        wanted = set(self.outputs)
+        for e in reversed(self.equations):
+            if not wanted.isdisjoint(e.outputs):
+                wanted.update(e.inputs)
+        return [v for v in self.inputs if v in wanted]
+
     def producers(self) -> dict[Var, Equation]:
         """The equation that defines each computed value."""
         return {v: e for e in self.equations for v in e.outputs}

@@ -322,7 +322,10 @@ def while_(attrs: Attrs, *state: TensorType) -> tuple[TensorType, ...]:
 
 
 def loop(attrs: Attrs, *operands: TensorType) -> tuple[TensorType, ...]:
-    """``trips`` times: body(step i64, *carried, *fixed) -> (*carried, *stacked); stacked gain a leading axis."""
+    """``trips`` times: body(step i64, *carried, *fixed) -> (*carried, *stacked); stacked gain a leading axis.
+
+    ``backwards``: the steps are gone through from the last to the first; what each stacks lies at its own number.
+    """
     n_carried = attrs.n_carried
     _fits("loop: body", attrs.body, (tensor_type(dt.int64), *operands))
     results = attrs.body.output_types

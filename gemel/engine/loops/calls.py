@@ -121,11 +121,12 @@ class Assign:
 
 @dataclass(eq=False)
 class Next:
-    """Count an i64 scalar up; go on at ``target`` while it is less than ``limit``."""
+    """Add ``step`` to an i64 scalar; go on at ``target`` until it is ``end``."""
 
     value: Var
-    limit: int
+    end: int
     target: Label
+    step: int = 1
 
 
 @dataclass(eq=False)

@@ -223,4 +223,9 @@ def _problem(e: Equation, expression: Expression | None, arrays: list[Array], ba
         dtype=left.dtype, out=e.op.attrs.dtype, outputs=tuple(map(access, outputs)), epilogue=expression,
         inputs=tuple(map(access, inputs)))
     return gemm(problem, left.operand(), right.operand(), [x.operand() for x in inputs],
-                [x.operand() for x in outputs], context.target, context.threads)
+                [x.operand() for x in outputs], context.target, context.threads,
+                kept=(_kept(left, context), _kept(right, context)))
+
+
+def _kept(array: _Array, context: Context) -> bool:
+    return context.kept(array.value) and not array.at.dynamic

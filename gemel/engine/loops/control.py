@@ -4,11 +4,13 @@ State has one place: the results of the equation. The initial state is copied th
 reads it there, and what the body computes is copied back at the end of an iteration, or computed there at once
 where the memory planner finds that nothing reads the old state any more. Stacked results of a ``loop`` are written
 into their part of the whole, whose place the dispatcher finds from the step number. Nothing returns to Python.
+Calls of a body that read nothing but what stays the same in every turn (packing a weight) run once, in front of it.
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..base import dtypes as dt
 from ..ir.program import Equation, Program, Var
@@ -16,7 +18,7 @@ from ..ir.types import row_major, tensor_type
 from .assemble import only_copies
 from .calls import Assign, Call, Jump, Label, Marker, Next, Operand, Reserve
 from .group import Group
-from .index import Affine, Domain, Start
+from .index import Affine, Domain, Start, offset_of
 from .rowwise.schedule import STREAM_BYTES, Context, schedule_rowwise
 
 
@@ -57,8 +59,10 @@ class Nesting(Context, Protocol):
     #: value computed by a body -> the state that it becomes at the end of an iteration
     carried: dict[Var, Var]
 
-    def nested(self, program: Program, operands: list[Var]) -> tuple[list[Step], list[Output]]:
-        """Steps of ``program`` on values in memory, and where its outputs lie."""
+    def nested(self, program: Program, operands: list[Var], fixed: Sequence[Var] = ()
+               ) -> tuple[list[Step], list[Output]]:
+        """Steps of ``program`` on values in memory, and where its outputs lie; ``fixed``: the operands that stay the
+        same from turn to turn."""
         ...
 
 
@@ -84,6 +88,76 @@ def _copy(context: Nesting, source: Output, result: Var, step: Var | None = None
     for c in calls:
         c.copies = plain and step is None and only_copies(c, source.value)
     return list(calls)
+
+
+def _operands(g: Group, context: Nesting) -> tuple[list[Var], dict[Var, Var]]:
+    """The operands of the anchor, and for those that are views: a value that stands for the view -> what is viewed."""
+    found: list[Var] = []
+    views: dict[Var, Var] = {}
+    for v in _anchor(g).inputs:
+        domain = Domain()
+        index = domain.axes(v.shape)
+        source, at = context.resolve(domain, v, index)
+        if source is not v:
+            terms = dict(offset_of(domain, at, *context.layout(source)).terms)
+            axes = [next(iter(a.terms))[0] if a.terms else None for a in index]
+            view = Var(v.type)
+            views[view] = source
+            context.forms[view] = (tuple(terms.get(a, 0) if a is not None else 0 for a in axes),
+                                   offset_of(domain, at, *context.layout(source)).const)
+            v = view
+        found.append(v)
+    return found, views
+
+
+def _seen(context: Nesting, steps: list[Step], views: dict[Var, Var]) -> list[Step]:
+    """The steps with what is viewed in place of the views; what NumPy runs gets copies."""
+    if not views:
+        return steps
+    copies: dict[Var, Var] = {}
+    ahead: list[Step] = []
+    found: list[Step] = []
+    for s in steps:
+        if isinstance(s, HostStep):
+            for v in s.reads:
+                if v in views and v not in copies:
+                    copies[v] = Var(v.type)
+                    ahead += _copy(context, Output(v, *context.forms[v]), copies[v])
+            s = HostStep(s.equation, tuple([copies.get(v, v) for v in s.reads]), s.reason)
+        found.append(s)
+    return [replace(s, operands=[replace(o, value=views.get(o.value, o.value)) for o in s.operands])
+            if isinstance(s, Call) else s for s in (*ahead, *found)]
+
+
+def _ahead(body: list[Step], changing: set[Var], outputs: list[Output]) -> tuple[list[Step], list[Step]]:
+    """The calls of a body that give the same in every turn, and the others.
+
+    ``changing``: what is written outside of the calls: states and the number of the turn. Not what a jump may pass
+    over, and not what an output is.
+    """
+    at = {s: n for n, s in enumerate(body) if isinstance(s, Label)}
+    passed = [(n, at[s.target]) for n, s in enumerate(body) if isinstance(s, Jump) and at.get(s.target, -1) > n]
+    times: dict[Any, int] = {}
+    for s in body:
+        written = [s.operands[i].value for i in s.writes] if isinstance(s, Call) else (
+            s.equation.outputs if isinstance(s, HostStep) else marked(s))
+        for v in written:
+            times[v] = times.get(v, 0) + 1
+    moving: set[Any] = changing | set(times)
+    results = {o.value for o in outputs}
+    first: list[Step] = []
+    rest: list[Step] = []
+    for n, s in enumerate(body):
+        if isinstance(s, Call) and not s.check and not any(low < n < high for low, high in passed):
+            written = {s.operands[i].value for i in s.writes}
+            read = {o.value for i, o in enumerate(s.operands) if i not in s.writes}
+            starts = {start.value for o in s.operands for start, _ in o.dynamic}
+            if not (read | starts) & moving and not written & results and all(times[v] == 1 for v in written):
+                moving -= written
+                first.append(s)
+                continue
+        rest.append(s)
+    return first, rest
 
 
 def _start_state(context: Nesting, inputs: list[Var], states: tuple[Var, ...]) -> list[Step]:
@@ -173,13 +247,13 @@ def _condition(context: Nesting, o: Output) -> tuple[list[Step], Var]:
 def schedule_if(g: Group, context: Nesting) -> list[Step]:
     """``if``: jump over one of two programs, both of which write the results."""
     e = _anchor(g)
-    predicate, *operands = e.inputs
+    (predicate, *operands), views = _operands(g, context)
     strides, offset = context.layout(predicate)
     steps, flag = _condition(context, Output(predicate, strides, offset))
     otherwise, end = Label(), Label()
     steps += [Jump(otherwise, flag), *_branch(context, e.op.attrs.then, operands, e.outputs), Jump(end), otherwise,
               *_branch(context, e.op.attrs.otherwise, operands, e.outputs), end]
-    return steps
+    return _seen(context, steps, views)
 
 
 def _branch(context: Nesting, program: Program, operands: list[Var], results: tuple[Var, ...]) -> list[Step]:
@@ -198,14 +272,16 @@ def schedule_while(g: Group, context: Nesting) -> list[Step]:
     e = _anchor(g)
     a, n = e.op.attrs, len(e.outputs)
     states = e.outputs
-    operands = [*states, *e.inputs[n:]]
-    steps = _start_state(context, list(e.inputs[:n]), states)
+    given, views = _operands(g, context)
+    operands = [*states, *given[n:]]
+    steps = _start_state(context, given[:n], states)
     top, end = Label(), Label()
-    test, (holds,) = context.nested(a.condition, operands)
+    test, (holds,) = context.nested(a.condition, operands, given[n:])
     more, flag = _condition(context, holds)
-    body, outputs = context.nested(a.body, operands)
-    return [*steps, top, *test, *more, Jump(end, flag), *body,
-            *_advance(context, outputs, states, _written(body)), Jump(top), end]
+    body, outputs = context.nested(a.body, operands, given[n:])
+    first, body = _ahead(body, set(states), outputs)
+    return _seen(context, [*steps, *first, top, *test, *more, Jump(end, flag), *body,
+                           *_advance(context, outputs, states, _written(body)), Jump(top), end], views)
 
 
 def schedule_loop(g: Group, context: Nesting) -> list[Step]:
@@ -213,12 +289,15 @@ def schedule_loop(g: Group, context: Nesting) -> list[Step]:
     e = _anchor(g)
     a, n = e.op.attrs, e.op.attrs.n_carried
     states, stacked = e.outputs[:n], e.outputs[n:]
-    steps = _start_state(context, list(e.inputs[:n]), states)
+    given, views = _operands(g, context)
+    steps = _start_state(context, given[:n], states)
     if a.trips == 0:
-        return steps
+        return _seen(context, steps, views)
     count = Var(tensor_type(dt.int64))
-    body, outputs = context.nested(a.body, [count, *states, *e.inputs[n:]])
+    body, outputs = context.nested(a.body, [count, *states, *given[n:]], given[n:])
+    first, body = _ahead(body, {count, *states}, outputs)
     inside = _written(body)
+    early: list[Step] = []
     parts: list[Step] = []
     for o, whole in zip(outputs[n:], stacked, strict=True):
         shape = whole.shape[1:]
@@ -226,11 +305,15 @@ def schedule_loop(g: Group, context: Nesting) -> list[Step]:
         aligned = nbytes % 64 == 0 or nbytes < STREAM_BYTES // 2
         if aligned and _renamable(context, o, body, outputs, shape):
             body = _rename(body, o.value, Operand(whole, 0, ((Start(count, a.trips - 1), nbytes),)))
+        elif o.value in states:  # the state that the turn began with: its new value may then take its place
+            early += _copy(context, o, whole, count)
         else:
             parts += _copy(context, o, whole, count)
     advance = _advance(context, outputs[:n], states, inside)
     top = Label()
-    return [*steps, Reserve(stacked), Assign(count, 0), top, *body, *parts, *advance, Next(count, a.trips, top)]
+    begin, end, step = (a.trips - 1, -1, -1) if a.backwards else (0, a.trips, 1)
+    return _seen(context, [*steps, *first, Reserve(stacked), Assign(count, begin), top, *early, *body, *parts,
+                           *advance, Next(count, end, top, step)], views)
 
 
 def _anchor(g: Group) -> Equation:

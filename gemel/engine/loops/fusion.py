@@ -723,12 +723,19 @@ class Fusion:
 
     def anchor_source(self, g: Group, x: Var) -> Var:
         """Anchors read a value through movement ops by themselves; the value must be in memory."""
-        if g.kind == "host" or g.kind in CONTROL:
-            return self._host_source(x)
         domain = Domain()
+        if g.kind == "host" or (g.kind in CONTROL and not self.plain_view(domain, x)):
+            return self._host_source(x)
         source, at = self.source(domain, x, domain.axes(x.shape))
         self.need_starts(g, at)
         return source
+
+    def plain_view(self, domain: Domain, x: Var) -> bool:
+        """Do strides alone describe ``x``, of something in memory? (Jumps and starts read a single element itself.)"""
+        if x.type.size == 1:
+            return not self.chain(x)
+        source, at = self.peek(domain, x, domain.axes(x.shape))
+        return not (self.unplaced(source) or self.inlined(source) or domain.splits or any(a.dynamic for a in at))
 
     def _host_source(self, x: Var) -> Var:
         if self.chain(x):

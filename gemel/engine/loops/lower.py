@@ -5,7 +5,7 @@ every value its place; the runtime turns calls into the dispatcher's table.
 """
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,6 +108,7 @@ class Lowering:
         self.fusion = Fusion(program, frozenset(SCHEDULES), fused)
         self.checks: list[Equation] = []
         self.current: Group | None = None  # the group that is being scheduled
+        self.fixed: frozenset[Var] = frozenset()  # inputs that are the same in every turn of the loop around
         self.scheduled: dict[tuple, tuple[list[Call], list[Var]]] = {}
 
     # --- Context
@@ -145,12 +146,17 @@ class Lowering:
     def start(self, v: Var, limit: int) -> Affine:
         return self.fusion.start(v, limit)
 
-    def nested(self, program: Program, operands: list[Var]) -> tuple[list[Step], list[Output]]:
+    def kept(self, v: Var) -> bool:
+        return v in self.fixed
+
+    def nested(self, program: Program, operands: list[Var], fixed: Sequence[Var] = ()
+               ) -> tuple[list[Step], list[Output]]:
         """Steps of ``program`` on values of this lowering; checks and carried states are shared."""
         body = _on(run_passes(program, FUSED if self.fused else GENERIC), operands)
         forms = {v: self.forms[v] for v in operands if v in self.forms}
         inner = Lowering(body, forms, self.target, self.threads, self.fused)
         inner.checks, inner.carried, inner.constants = self.checks, self.carried, self.constants
+        inner.fixed = frozenset(fixed)
         lowered = inner.run()
         return lowered.steps, lowered.outputs
 

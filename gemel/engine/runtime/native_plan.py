@@ -163,7 +163,7 @@ class NativePlan:
                 rows.append([native.STORE, step.number, word(step.value), 0, 0, 0, 0, 0])
             elif isinstance(step, Next):
                 jumps.append((len(rows), step.target))
-                rows.append([native.NEXT, 0, word(step.value), step.limit, 0, 0, 0, 0])
+                rows.append([native.NEXT, 0, word(step.value), step.end, step.step, 0, 0, 0])
 
         def offset_entry(dynamic: tuple[tuple[Start, int], ...]) -> int:
             """Number of the dynamic offset of an operand; starts in memory are read in front of the call."""
@@ -399,8 +399,8 @@ class NativePlan:
         elif op == native.DYN_READ:
             self.dyn[n] += min(max(number.value, 0), limit) * factor
         else:
-            number.value += 1
-            return target if number.value < n else at + 1
+            number.value += factor
+            return target if number.value != n else at + 1
         return at + 1
 
     def _singles(self) -> tuple[array.array, array.array]:

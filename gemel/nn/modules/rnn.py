@@ -1,11 +1,12 @@
 """Recurrent layers and cells.
 
-The product of all inputs of a layer with ``weight_ih`` is one matrix product; each step then adds the product of the
-state with ``weight_hh`` and applies the gates (one composite). Packed sequences go the same way: only the number of
-rows changes from step to step.
+The product of all inputs of a layer with ``weight_ih`` is one matrix product; all steps of a direction are one node
+(the composite ``recurrent``, a loop that stays in native code). Packed sequences are cut where the number of rows
+changes: a node for each run of steps with equally many rows.
 """
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from collections.abc import Sequence
@@ -42,34 +43,47 @@ def _step(mode: str, x: Any, state: State, weights: dict[str, Any]) -> State:
     return ((F.tanh if mode == "RNN_TANH" else F.relu)(x + product),)
 
 
-def _forward_steps(mode: str, parts: Sequence[Any], sizes: Sequence[int], state: State, weights: dict[str, Any]
-                   ) -> tuple[list[Any], State]:
-    """Outputs of all steps and the last states; sequences that have ended leave the batch."""
+def _segments(sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """(steps, rows) of each run of steps with equally many rows."""
+    return [(len(list(run)), n) for n, run in itertools.groupby(sizes)]
+
+
+def _run(mode: str, x: Any, state: State, weights: dict[str, Any], backwards: bool) -> tuple[Any, State]:
+    """Outputs of steps with equally many rows, and the states behind them; ``x``: (steps, rows, gates * hidden)."""
+    optional = (weights.get("weight_hr"), *state[1:], weights.get("bias_hh"))
+    found = apply_named("recurrent", x, weights["weight_hh"], state[0], *(t for t in optional if t is not None),
+                        attrs=(mode, "weight_hr" in weights, "bias_hh" in weights, backwards))
+    return found[0], found[1:1 + len(state)]
+
+
+def _direction(mode: str, product: Any, sizes: Sequence[int], first: State, weights: dict[str, Any], backwards: bool
+               ) -> tuple[Any, State]:
+    """Output rows of all steps of one direction, and its last states.
+
+    Forwards, sequences that have ended leave the batch; backwards, longer ones begin earlier and shorter ones join.
+    """
+    runs = _segments(sizes)
+    parts = [product] if len(runs) == 1 else apply_named("pieces", product, attrs=(tuple(t * n for t, n in runs),))
     outputs, ended = [], []
-    for x, n, before in zip(parts, sizes, [sizes[0], *sizes], strict=False):
-        if n < before:
+    state: State = ()
+    now = 0
+    pairs = list(zip(parts, runs, strict=True))
+    for x, (steps, n) in reversed(pairs) if backwards else pairs:
+        if not state:
+            state = tuple(s[:n] for s in first) if n < sizes[0] else first
+        elif n < now:
             ended.append(tuple(s[n:] for s in state))
             state = tuple(s[:n] for s in state)
-        state = _step(mode, x, state, weights)
-        outputs.append(state[0])
+        elif n > now:
+            state = tuple(cat([s, f[now:n]]) for s, f in zip(state, first, strict=True))
+        now = n
+        out, state = _run(mode, x.reshape(steps, n, -1), state, weights, backwards)
+        outputs.append(out.reshape(steps * n, -1))
     if ended:
         state = tuple(cat([s, *(e[i] for e in reversed(ended))]) for i, s in enumerate(state))
-    return outputs, state
-
-
-def _backward_steps(mode: str, parts: Sequence[Any], sizes: Sequence[int], first: State, weights: dict[str, Any]
-                    ) -> tuple[list[Any], State]:
-    """As ``_forward_steps`` from the last step to the first; longer sequences begin earlier, shorter ones join."""
-    now = sizes[-1]
-    state = tuple(s[:now] for s in first) if now < sizes[0] else first
-    outputs = []
-    for x, n in zip(reversed(parts), reversed(sizes), strict=True):
-        if n > now:
-            state = tuple(cat([s, f[now:n]]) for s, f in zip(state, first, strict=True))
-            now = n
-        state = _step(mode, x, state, weights)
-        outputs.append(state[0])
-    return outputs[::-1], state
+    if backwards:
+        outputs.reverse()
+    return (outputs[0] if len(outputs) == 1 else cat(outputs)), state
 
 
 class RNNBase(Module):
@@ -218,10 +232,8 @@ class RNNBase(Module):
                 k = layer * self._directions + direction
                 weights = {name.rsplit("_l", 1)[0]: getattr(self, name) for name in self._all_weights[k]}
                 product = F.linear(x, weights["weight_ih"], weights.get("bias_ih"))
-                parts = apply_named("pieces", product, attrs=(tuple(sizes),))
-                run = _backward_steps if direction else _forward_steps
-                outputs, end = run(self.mode, parts, sizes, tuple(s[k] for s in states), weights)
-                directions.append(cat(outputs))
+                out, end = _direction(self.mode, product, sizes, tuple(s[k] for s in states), weights, bool(direction))
+                directions.append(out)
                 last.append(end)
             x = directions[0] if len(directions) == 1 else cat(directions, 1)
             if self.dropout and layer < self.num_layers - 1:

@@ -155,7 +155,8 @@ def estimate(problem: GemmProblem, choice: Choice, arith: Arithmetic, s_ready: b
 
 
 def choose(problem: GemmProblem, arith: Arithmetic, target: Target, threads: int,
-           packed_a: PackedLayout | None = None, packed_b: PackedLayout | None = None) -> Choice:
+           packed_a: PackedLayout | None = None, packed_b: PackedLayout | None = None,
+           kept: tuple[bool, bool] = (False, False)) -> Choice:
     """The path by the estimate."""
     p = problem
     simple = not (isinstance(arith, Tiles) or packed_a or packed_b) and arithmetic.plain(p.dtype, p.out, target)
@@ -172,11 +173,12 @@ def choose(problem: GemmProblem, arith: Arithmetic, target: Target, threads: int
             if any(layout and layout.shape != shape for layout in (s_layout, v_layout)):
                 continue
             choice = Choice(swap, shape)
-            options.append((estimate(p, choice, arith, bool(s_layout), bool(v_layout)), choice))
+            s_kept, v_kept = kept[swap], kept[not swap]
+            options.append((estimate(p, choice, arith, bool(s_layout) or s_kept, bool(v_layout) or v_kept), choice))
     choice = min(options, key=lambda option: option[0])[1]
     s, v = _sides(p, Operand(None), Operand(None), choice.swap)
     s_layout, v_layout = (packed_b, packed_a) if choice.swap else (packed_a, packed_b)
-    return replace(choice, v_mode="packed" if v_layout else "task",
+    return replace(choice, v_mode="packed" if v_layout or kept[not choice.swap] else "task",
                    s_packed=bool(s_layout) or not _in_place(s, p.k, arith, choice.shape.height, v.count))
 
 
@@ -225,14 +227,16 @@ def _wanted_tasks(cycles: float, threads: int) -> int:
 
 def gemm(problem: GemmProblem, a: Operand, b: Operand, inputs: Sequence[Operand], outputs: Sequence[Operand],
          target: Target | None = None, threads: int = 1, packed_a: PackedLayout | None = None,
-         packed_b: PackedLayout | None = None, choice: Choice | None = None, chain: bool = False) -> Schedule:
+         packed_b: PackedLayout | None = None, choice: Choice | None = None, chain: bool = False,
+         kept: tuple[bool, bool] = (False, False)) -> Schedule:
     """The calls that compute a contraction.
 
     Args:
         problem: what. a, b: its operands (packed bytes where ``packed_a``/``packed_b`` says how). inputs,
             outputs: the epilogue's arrays. target: default: this machine. threads: that will share the calls.
         choice: force a path (tests, benchmarks). chain: sum in chains of rising k whatever the machine has, as
-            convolutions do.
+            convolutions do. kept: the operands that are the same in every turn of a loop around: the call that packs
+            them is moved out of it, so it costs nothing.
     Returns:
         calls in order, empty where the result is; or why this contraction has no native schedule.
     """
@@ -247,7 +251,7 @@ def gemm(problem: GemmProblem, a: Operand, b: Operand, inputs: Sequence[Operand]
         return []
     if p.k == 0:
         return [combine_call(p, arith, Temp(64), 0, 0, inputs, outputs, threads)]
-    choice = choice or choose(p, arith, target, threads, packed_a, packed_b)
+    choice = choice or choose(p, arith, target, threads, packed_a, packed_b, kept)
     if isinstance(arith, Tiles):
         choice = _tile_choice(p, choice, arith, target)
     elif not isinstance(arith, Plain):

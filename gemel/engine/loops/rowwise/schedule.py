@@ -58,6 +58,10 @@ class Context(Protocol):
         """Strides and offset, in elements, of a value in memory."""
         ...
 
+    def kept(self, v: Var) -> bool:
+        """Is the value the same in every turn of the loop around?"""
+        ...
+
     def path(self, v: Var) -> list[Equation]:
         """The movement ops between ``v`` and what it is a view of, nearest to ``v`` first."""
         ...
