@@ -9,6 +9,7 @@ from gemel.engine.base.errors import CheckError
 from gemel.engine.base.flags import override
 from gemel.engine.device import native
 from gemel.engine.ir.types import tensor_type
+from gemel.engine.loops.calls import Call
 from gemel.engine.runtime import native_plan
 from tests.plans import Native, check, program, values
 
@@ -81,6 +82,43 @@ def test_recurrent_network(trips):
     body = program([I64, h, xs, w], cell)
     p = program([h, xs, w], lambda b, h, xs, w: b.loop(body, trips, [h], [xs, w]))
     check(p, [vec(t) for t in (h, xs, w)])
+
+
+def test_weights_are_packed_once():
+    """What packs an operand that stays the same runs in front of the loop, also where the operand is a view."""
+    h, w = tensor_type(dt.float32, (40, 64)), tensor_type(dt.float32, (2, 64, 64))
+
+    def cell(b, i, h, w):
+        return (b.tanh(b.dot(h, w, (1,), (1,))),)
+
+    body = program([I64, h, tensor_type(dt.float32, (64, 64))], cell)
+    p = program([h, w], lambda b, h, w: b.loop(body, 3, [h], [b.reshape(b.slice(w, (1, 0, 0), (2, 64, 64)), (64, 64))]))
+    arrays = [vec(h), vec(w)]
+    plans = [Native(p, arrays, fused) for fused in (False, True)]
+    assert np.array_equal(plans[0].outputs[0], plans[1].outputs[0])
+    for plan in plans:
+        steps = plan.plan.lowered.steps
+        names = [s.spec.name if isinstance(s, Call) else type(s).__name__ for s in steps]
+        top = names.index("Label")
+        assert any(n.startswith("gemm_pack") for n in names[:top]) and not any("pack_" in n for n in names[top:])
+        assert not any("copy" in n for n in names), "the view is read where it lies"
+
+
+def test_backwards_is_the_other_order():
+    x = tensor_type(dt.float32, (5, 4))
+
+    def step(b, i, s, x):
+        row = b.reshape(b.dynamic_slice(x, [i, b.const(0, dt.int64)], (1, 4), (1, 1)), (4,))
+        new = b.sub(row, s)
+        return new, b.add(new, b.cast(b.expand(i, (4,)), dt.float32)), s
+    body = program([I64, VEC, x], step)
+    p = program([VEC, x], lambda b, s, x: b.loop(body, 5, [s], [x], backwards=True))
+    s, rows = vec(), vec(x)
+    found, _ = check(p, [s, rows])
+    for i in reversed(range(5)):
+        before, s = s, rows[i] - s
+        assert np.array_equal(found.outputs[1][i], s + np.float32(i)) and np.array_equal(found.outputs[2][i], before)
+    assert np.array_equal(found.outputs[0], s)
 
 
 def test_both_branches():

@@ -32,6 +32,8 @@ def chain(x: gemel.Tensor) -> gemel.Tensor:
 
 W, V, B = numbers(48, 65, seed=1), numbers(8, 3, 3, 3, seed=2), numbers(65, seed=3)
 
+gemel.manual_seed(7)
+LSTM = nn.LSTM(33, 48, batch_first=True, bidirectional=True)
 #: name -> (function whose first axis is a batch, shape)
 ROWWISE: dict[str, tuple[Callable[[gemel.Tensor], gemel.Tensor], tuple[int, ...]]] = {
     "linear": (lambda x: F.linear(x, W), (130, 65)),
@@ -41,6 +43,7 @@ ROWWISE: dict[str, tuple[Callable[[gemel.Tensor], gemel.Tensor], tuple[int, ...]
     "conv": (lambda x: F.conv2d(x, V, padding=1), (9, 3, 17, 18)),
     "attention": (attention, (6, 2, 40, 16)),
     "fused attention": (lambda x: F.scaled_dot_product_attention(x, x, x, is_causal=True), (5, 2, 70, 16)),
+    "lstm": (lambda x: LSTM(x)[0].detach(), (9, 5, 33)),
     "sum": (lambda x: x.sum(1), (70, 1100)),
     "cumsum": (lambda x: x.cumsum(1), (70, 300)),
 }

@@ -36,6 +36,16 @@ LOSSES: dict[str, list[np.ndarray]] = {
 }
 
 
+def _recurrent(mode: str, projected: bool = False, biased: bool = True, backwards: bool = False, steps: int = 3
+               ) -> Sample:
+    gates, hidden, rows = {"LSTM": 4, "GRU": 3}.get(mode, 1), 4, 2
+    width = 3 if projected else hidden
+    arrays = [normal(steps, rows, gates * hidden), other(gates * hidden, width), apart(rows, width)]
+    arrays += [normal(width, hidden)] * projected + [other(rows, hidden)] * (mode == "LSTM")
+    return _make("recurrent", arrays + [normal(gates * hidden)] * biased, (mode, projected, biased, backwards),
+                 f"{mode}{projected:d}{biased:d}{backwards:d}{steps}")
+
+
 def samples() -> list[Sample]:
     """One call or more of each."""
     found = [_make(n, [apart(*X), *map(s, more)]) for n, more in ACTIVATIONS.items()]
@@ -51,6 +61,9 @@ def samples() -> list[Sample]:
     labels = np.asarray([1, 0, 2])
     found += [
         *(_make("gelu", [normal(*X)], (kind,), kind) for kind in ("none", "tanh")),
+        *(_recurrent(*row) for row in (
+            ("LSTM",), ("LSTM", True, False, True), ("LSTM", False, True, False, 1), ("GRU",),
+            ("GRU", False, False, True), ("RNN_TANH",), ("RNN_TANH", False, False, True), ("RNN_RELU",))),
         _make("hardsigmoid", [apart(*X)]), _make("hardswish", [apart(*X)]),
         _make("prelu", [apart(*X), normal(4)]), _make("glu", [normal(*X)], (1,)),
         _make("matmul", [normal(2, 3, 4), other(4, 5)]), _make("matmul", [normal(4), other(4)], label="vectors"),

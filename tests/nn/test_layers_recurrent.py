@@ -119,6 +119,21 @@ def test_cells(name, args, kwargs):
         agree(theirs, layer, theirs(x, h), layer(y, own), [(x, y), *pairs])
 
 
+@pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU"])
+def test_steps_cost_neither_nodes_nor_kernels(name):
+    """A layer's direction is one node whose kernels are the same few for any number of steps."""
+    def cost(steps):
+        layer = getattr(nn, name)(3, 4, bidirectional=True)
+        out, _ = layer(gemel.randn(steps, 2, 3))
+        recorded = len(gemel.debug.program(out))
+        with gemel.debug.counting() as seen:
+            out.square().sum().backward()
+            for p in layer.parameters():
+                assert p.grad is not None and p.grad.numpy().any()
+        return recorded, seen["calls"], seen["flushes"]
+    assert cost(4) == cost(50)
+
+
 def test_dropout_between_layers():
     gemel.manual_seed(0)
     layer = nn.LSTM(3, 4, 2, dropout=0.9)

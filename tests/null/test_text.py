@@ -211,6 +211,23 @@ def test_dce_drops_what_nothing_needs():
         }""")
 
 
+def test_dce_drops_results_of_loops():
+    """A stack that nothing reads goes, with the state that only it depends on and what comes in for it."""
+    before = """(x0: f32[4], x1: f32[4], x2: f32[4]) {
+        v1: f32[4] = exp(x2)
+        v2: f32[4], v3: f32[4], v4: f32[3,4], v5: f32[3,4] = loop(x0, x1, v1) {body=(i: i64[], a: f32[4], b: f32[4],
+        c: f32[4]) { d: f32[4] = sin(a) e: f32[4] = mul(b, c) return d, e, a, b }, trips=3, n_carried=2,
+        backwards=False}
+        return v4
+        }"""
+    after = """(x0: f32[4], x1: f32[4], x2: f32[4]) {
+        v1: f32[4], v2: f32[3,4] = loop(x0) {body=(i: i64[], a: f32[4]) { d: f32[4] = sin(a) return d, a }, trips=3,
+        n_carried=1, backwards=False}
+        return v2
+        }"""
+    assert str(verify(dce(read(before)))) == str(read(after))
+
+
 # --- fusion
 
 def reasons(text: str, capsys: Any) -> str:

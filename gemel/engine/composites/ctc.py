@@ -109,8 +109,7 @@ def _backward(b, emitted, skips, ends, input_lengths):
     shape, trips = emitted.type.shape[1:], emitted.type.shape[0]
     start = b.full(-math.inf, emitted.type.dtype, shape)
 
-    def write(b, step, beta, emitted, skips, ends, lengths):
-        time = b.sub(b.const(trips - 1, int64), step)
+    def write(b, time, beta, emitted, skips, ends, lengths):
         two = _moved(b, b.select(skips, beta, _low(b, beta)), -2)
         on = _log_sum(b, beta, _moved(b, beta, -1), two)
         left = b.sub(_column(b, lengths, shape), b.expand(time, shape))
@@ -118,8 +117,8 @@ def _backward(b, emitted, skips, ends, input_lengths):
         new = b.add(_at(b, emitted, time), b.select(b.eq(left, b.full_like(left, 1)), first, on))
         return b.select(b.gt(left, b.full_like(left, 0)), new, _low(b, beta))
     fixed = (emitted, skips, ends, input_lengths)
-    _, beta = b.loop(_body((start.type, *(x.type for x in fixed)), write), trips, (start,), fixed)
-    return b.flip(beta, (0,))
+    body = _body((start.type, *(x.type for x in fixed)), write)
+    return b.loop(body, trips, (start,), fixed, backwards=True)[1]
 
 
 @composite("ctc_loss", 4, ("blank",), n_outputs=2)

@@ -156,8 +156,9 @@ def _sum(b, x, y):
     return x if y is None else b.add(x, y)
 
 
-def _lstm_back(b, dh, dc, i, f, g, o, c, more):
-    """Cotangents of (gates, gates, states before) of a step, from those of its states; ``more``: of the residuals."""
+def _lstm_back(b, dh, dc, kept, more):
+    """Cotangents of (gates, gates, states before) of a step, from those of its states and (``more``) of ``kept``."""
+    i, f, g, o, c = kept
     tanh = b.tanh(b.add(b.mul(f, c), b.mul(i, g)))
     dc = b.add(dc, _through_tanh(b, b.mul(dh, o), tanh))
     di, df, dg, do = (_sum(b, d, e) for d, e in
@@ -167,7 +168,8 @@ def _lstm_back(b, dh, dc, i, f, g, o, c, more):
     return gates, gates, [None, _sum(b, b.mul(dc, f), more[4])]
 
 
-def _gru_back(b, dh, r, z, n, hn, h, more):
+def _gru_back(b, dh, kept, more):
+    r, z, n, hn, h = kept
     dz, dn = b.mul(dh, b.sub(h, n)), b.mul(dh, b.sub(b.full_like(z, 1), z))
     dn = _through_tanh(b, _sum(b, dn, more[2]), n)
     dz = _through_sigmoid(b, _sum(b, dz, more[1]), z)
@@ -211,16 +213,16 @@ def _recurrent(b, g, s):
     added = [here(f"more{i}") for i in range(len(residuals))]
     if lstm:
         dm = dh if project is None else p.dot(rounded, f["project"], (1,), (0,), dtype=wide)
-        by_x, by_h, before = _lstm_back(p, dm, inner[1], *kept, added)
+        by_x, by_h, before = _lstm_back(p, dm, inner[1], kept, added)
     elif mode == "GRU":
-        by_x, by_h, before = _gru_back(p, dh, *kept, added)
+        by_x, by_h, before = _gru_back(p, dh, kept, added)
     else:
         by_x = by_h = [_rnn_back(p, mode, dh, here("hs"))]
         before = [None]
     gates = [p.cast(p.cat(by_x, 1), dtype)]
     if by_h is not by_x:
         gates.append(p.cast(p.cat(by_h, 1), dtype))
-    before[0] = _sum(p, p.dot(gates[-1], f["w"], (1,), (0,), dtype=wide), before[0])
+    before = [_sum(p, p.dot(gates[-1], f["w"], (1,), (0,), dtype=wide), before[0]), *before[1:]]
     parts = [*gates, *([rounded] if project is not None else [])]
     found = b.loop(p.build([*before, *parts]), steps, states, list(fixed.values.values()), not a.backwards)
     firsts = [b.cast(v, dtype) for v in found[:n]]

@@ -24,8 +24,8 @@ from ..base.target import Target, host
 STEP_WORDS = 8
 OP, FUNCTION, ARGS, N_ARGS, PARAMS, TASKS, GRAIN, FLAGS = range(STEP_WORDS)
 #: CALL a kernel; hand HOST steps to Python; JUMP to step FUNCTION, JUMP_UNLESS the bool at argument ARGS holds;
-#: STORE the i64 FUNCTION at argument ARGS; NEXT: add PARAMS to the i64 at argument ARGS, jump to step FUNCTION unless it
-#: is N_ARGS; DYN_SET dynamic offset ARGS to FUNCTION; DYN_READ: add PARAMS times the i64 at argument ARGS,
+#: STORE the i64 FUNCTION at argument ARGS; NEXT: add PARAMS to the i64 at argument ARGS, jump to step FUNCTION
+#: unless it is N_ARGS; DYN_SET dynamic offset ARGS to FUNCTION; DYN_READ: add PARAMS times the i64 at argument ARGS,
 #: clamped to [0, TASKS], to dynamic offset N_ARGS; STOP
 CALL, HOST, JUMP, JUMP_UNLESS, STORE, NEXT, DYN_SET, DYN_READ, STOP = range(9)
 FLAG_CHECK, FLAG_LONG = 1, 2

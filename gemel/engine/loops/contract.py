@@ -1,13 +1,13 @@
 """Schedule of ``dot`` groups: from a fused group to a contraction problem.
 
 Every operand is brought to strides along batch, m, n and k variables: movement in front of an operand becomes
-strides, neighbouring variables merge. More than one m or n variable left over become batch dimensions; more than
-one k variable, or too many batch dimensions, and the operand is copied first into the order that the contraction
-wants. The elementwise nodes of the group are the epilogue.
+strides, neighbouring variables merge. More than one m or n variable left over become batch dimensions. An operand
+whose k variables do not merge is copied first, k outermost where its own dimension is contiguous; with too many batch
+dimensions both are. The elementwise nodes of the group are the epilogue.
 """
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..base import dtypes as dt
@@ -150,9 +150,13 @@ def schedule_dot(g: Group, context: Context) -> Schedule:
         if attempt:
             return Refusal(f"dot with {len(groups['k'])} contracted and {len(batch)} batch dimensions "
                            f"that do not merge")
-        x, x_index, more = _dense(context, x, a.x_batch, a.x_contract, x_index)
-        y, y_index, also = _dense(context, y, a.y_batch, a.y_contract, y_index)
-        calls += more + also
+        k, all_batch = groups["k"], len(batch) > MAX_BATCH
+        if all_batch or not _merges(k, sizes, arrays[0]):
+            x, x_index, more = _dense(context, x, a.x_batch, a.x_contract, x_index, _innermost(k, arrays[0]))
+            calls += more
+        if all_batch or not _merges(k, sizes, arrays[1]):
+            y, y_index, more = _dense(context, y, a.y_batch, a.y_contract, y_index, _innermost(k, arrays[1]))
+            calls += more
     raise AssertionError
 
 
@@ -178,6 +182,16 @@ def merge(variables: list[int], sizes: dict[int, int], arrays: list[Array]) -> l
     return variables
 
 
+def _merges(variables: list[int], sizes: dict[int, int], array: _Array) -> bool:
+    """Does this array alone walk the variables as one?"""
+    return len(_merge(variables, dict(sizes), [replace(array)])) <= 1
+
+
+def _innermost(variables: list[int], array: _Array) -> bool:
+    """Is one of the variables contiguous?"""
+    return any(array.stride(v) == 1 for v in variables)
+
+
 def _spread(groups: dict[str, list[int]], sizes: dict[int, int]) -> tuple[list[int], int | None, int | None]:
     """The largest m and n variables stay; the others become batch dimensions."""
     batch = list(groups["batch"])
@@ -189,11 +203,11 @@ def _spread(groups: dict[str, list[int]], sizes: dict[int, int]) -> tuple[list[i
     return batch, chosen[0], chosen[1]
 
 
-def _dense(context: Context, x: Var, batch: tuple[int, ...], contract: tuple[int, ...], index: Index
+def _dense(context: Context, x: Var, batch: tuple[int, ...], contract: tuple[int, ...], index: Index, inner: bool
            ) -> tuple[Var, Index, list[Call]]:
-    """A copy of an operand with its axes in the order batch, free, contracted."""
+    """A copy of an operand: its axes in the order batch, free, contracted (``inner``) or batch, contracted, free."""
     free = tuple(i for i in range(x.type.ndim) if i not in batch and i not in contract)
-    order = (*batch, *free, *contract)
+    order = (*batch, *free, *contract) if inner else (*batch, *contract, *free)
     copy = Var(tensor_type(x.type.dtype, tuple(x.shape[i] for i in order)))
     calls = copy_into(context, x, copy, order)
     return copy, tuple(index[i] for i in order), calls

@@ -441,10 +441,10 @@ def _wanted(cycles: float, threads: int) -> int:
 
 
 def _grain(tasks: int, cycles: float, threads: int) -> int:
-    """Tasks a thread takes at a time."""
+    """Tasks a thread takes at a time: enough to be worth the taking, no more."""
     if threads <= 1 or cycles < 2 * TASK_CYCLES:
         return tasks if threads <= 1 else -(-tasks // threads) if cycles > TASK_CYCLES / 2 else tasks
-    return max(1, tasks // (threads * TASKS_PER_THREAD))
+    return max(1, min(tasks // (threads * TASKS_PER_THREAD), int(TASK_CYCLES / 4 * tasks / cycles)))
 
 
 def _traffic(g: Group) -> int:
