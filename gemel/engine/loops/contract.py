@@ -182,12 +182,12 @@ def merge(variables: list[int], sizes: dict[int, int], arrays: list[Array]) -> l
     return variables
 
 
-def _merges(variables: list[int], sizes: dict[int, int], array: _Array) -> bool:
+def _merges(variables: list[int], sizes: dict[int, int], array: Array) -> bool:
     """Does this array alone walk the variables as one?"""
-    return len(_merge(variables, dict(sizes), [replace(array)])) <= 1
+    return len(merge(variables, dict(sizes), [replace(array)])) <= 1
 
 
-def _innermost(variables: list[int], array: _Array) -> bool:
+def _innermost(variables: list[int], array: Array) -> bool:
     """Is one of the variables contiguous?"""
     return any(array.stride(v) == 1 for v in variables)
 
@@ -241,5 +241,5 @@ def _problem(e: Equation, expression: Expression | None, arrays: list[Array], ba
                 kept=(_kept(left, context), _kept(right, context)))
 
 
-def _kept(array: _Array, context: Context) -> bool:
+def _kept(array: Array, context: Context) -> bool:
     return context.kept(array.value) and not array.at.dynamic
