@@ -725,7 +725,9 @@ class Fusion:
         """Anchors read a value through movement ops by themselves; the value must be in memory."""
         domain = Domain()
         if g.kind == "host" or (g.kind in CONTROL and not self.plain_view(domain, x)):
-            return self._host_source(x)
+            if self.chain(x):
+                self.materialize(x)
+            return x
         source, at = self.source(domain, x, domain.axes(x.shape))
         self.need_starts(g, at)
         return source
@@ -736,11 +738,6 @@ class Fusion:
             return not self.chain(x)
         source, at = self.peek(domain, x, domain.axes(x.shape))
         return not (self.unplaced(source) or self.inlined(source) or domain.splits or any(a.dynamic for a in at))
-
-    def _host_source(self, x: Var) -> Var:
-        if self.chain(x):
-            self.materialize(x)
-        return x
 
     def materialize_inlined(self, v: Var) -> None:
         """A constant or 0-d expression that must be in memory after all."""
