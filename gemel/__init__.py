@@ -54,6 +54,7 @@ from .tensor.random import *
 from .tensor.reduction import *
 from .tensor.scans import *
 from .tensor.scattering import *
+from .tensor.settings import *
 from .tensor.softmax import *
 from .tensor.sorting import *
 from .tensor.spectral import *
@@ -75,8 +76,8 @@ newaxis = None
 _install_frames()
 
 #: submodules that are imported when they are first used, so that ``import gemel`` stays short
-_LAZY = frozenset(("autograd", "compiler", "debug", "fft", "func", "linalg", "models", "nn", "optim",
-                   "random", "serialization", "signal", "special", "utils", "vision"))
+_LAZY = frozenset(("autograd", "backends", "compiler", "cuda", "debug", "fft", "func", "linalg", "models", "nn",
+                   "optim", "random", "serialization", "signal", "special", "testing", "utils", "vision"))
 #: functions of such submodules
 _LAZY_NAMES = {"compile": ".compiler", "load": ".serialization", "norm_except_dim": ".nn.utils.weight_norm",
                "save": ".serialization", "vmap": ".func"}

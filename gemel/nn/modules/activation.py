@@ -10,6 +10,7 @@ from ...tensor.creation import empty
 from .. import functional as F
 from .. import init
 from ..parameter import Parameter
+from .function import FunctionLayer
 from .module import Module
 
 __all__ = [
@@ -59,21 +60,15 @@ class Tanhshrink(_Activation):
     _function = staticmethod(F.tanhshrink)
 
 
-class _InPlace(Module):
+class _InPlace(FunctionLayer):
     """An activation whose only setting is whether it writes into its input."""
 
-    _function: Callable[[Any, bool], Any]
-
     def __init__(self, inplace: bool = False) -> None:
-        super().__init__()
-        self.inplace = inplace
+        super().__init__(inplace=inplace)
 
     def forward(self, input: Any) -> Any:
         """The function of each element."""
-        return type(self)._function(input, self.inplace)
-
-    def extra_repr(self) -> str:
-        return "inplace=True" if self.inplace else ""
+        return type(self)._function(input, self.inplace)  # the commonest call: no loop over settings
 
 
 class ReLU(_InPlace):
@@ -111,109 +106,68 @@ class Hardsigmoid(_InPlace):
     """``min(max(x + 3, 0), 6) / 6``. torch: ``torch.nn.Hardsigmoid``"""
 
     _function = staticmethod(F.hardsigmoid)
-
-    def extra_repr(self) -> str:
-        return ""
+    _unshown = ("inplace",)
 
 
 class Hardswish(_InPlace):
     """``x * hardsigmoid(x)``. torch: ``torch.nn.Hardswish``"""
 
     _function = staticmethod(F.hardswish)
-
-    def extra_repr(self) -> str:
-        return ""
+    _unshown = ("inplace",)
 
 
-def _inplace(module: Any) -> str:
-    return ", inplace=True" if module.inplace else ""
-
-
-class Threshold(Module):
+class Threshold(FunctionLayer):
     """``x`` where ``x > threshold``, else ``value``. torch: ``torch.nn.Threshold``"""
 
+    _function = staticmethod(F.threshold)
+
     def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
-        super().__init__()
-        self.threshold = threshold
-        self.value = value
-        self.inplace = inplace
-
-    def forward(self, input: Any) -> Any:
-        """``F.threshold``."""
-        return F.threshold(input, self.threshold, self.value, self.inplace)
-
-    def extra_repr(self) -> str:
-        return f"threshold={self.threshold}, value={self.value}{_inplace(self)}"
+        super().__init__(threshold=threshold, value=value, inplace=inplace)
 
 
-class RReLU(Module):
+class RReLU(FunctionLayer):
     """leaky_relu with a slope that is drawn from [lower, upper) in training, their mean otherwise.
 
     torch: ``torch.nn.RReLU``
     """
 
     def __init__(self, lower: float = 1.0 / 8, upper: float = 1.0 / 3, inplace: bool = False) -> None:
-        super().__init__()
-        self.lower = lower
-        self.upper = upper
-        self.inplace = inplace
+        super().__init__(lower=lower, upper=upper, inplace=inplace)
 
     def forward(self, input: Any) -> Any:
         """``F.rrelu``."""
         return F.rrelu(input, self.lower, self.upper, self.training, self.inplace)
 
-    def extra_repr(self) -> str:
-        return f"lower={self.lower}, upper={self.upper}{_inplace(self)}"
 
-
-class Hardtanh(Module):
+class Hardtanh(FunctionLayer):
     """``min(max(x, min_val), max_val)``. torch: ``torch.nn.Hardtanh``"""
+
+    _function = staticmethod(F.hardtanh)
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False,
                  min_value: float | None = None, max_value: float | None = None) -> None:
-        super().__init__()
         for old, new, value in (("min_value", "min_val", min_value), ("max_value", "max_val", max_value)):
             if value is not None:
                 warnings.warn(f"keyword argument `{old}` is deprecated and renamed to `{new}`", FutureWarning,
                               stacklevel=2)
-        self.min_val = min_val if min_value is None else min_value
-        self.max_val = max_val if max_value is None else max_value
-        self.inplace = inplace
-        if self.max_val <= self.min_val:
-            raise AssertionError(f"max_val ({self.max_val}) must be greater than min_val ({self.min_val})")
-
-    def forward(self, input: Any) -> Any:
-        """``F.hardtanh``."""
-        return F.hardtanh(input, self.min_val, self.max_val, self.inplace)
-
-    def extra_repr(self) -> str:
-        return f"min_val={self.min_val}, max_val={self.max_val}{_inplace(self)}"
+        low, high = min_val if min_value is None else min_value, max_val if max_value is None else max_value
+        if high <= low:
+            raise AssertionError(f"max_val ({high}) must be greater than min_val ({low})")
+        super().__init__(min_val=low, max_val=high, inplace=inplace)
 
 
 class ReLU6(Hardtanh):
     """``min(max(x, 0), 6)``. torch: ``torch.nn.ReLU6``"""
 
+    _unshown = ("min_val", "max_val")
+
     def __init__(self, inplace: bool = False) -> None:
         super().__init__(0.0, 6.0, inplace)
 
-    def extra_repr(self) -> str:
-        return "inplace=True" if self.inplace else ""
 
-
-class _Alpha(Module):
-    _function: Callable[[Any, float, bool], Any]
-
+class _Alpha(FunctionLayer):
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
-        super().__init__()
-        self.alpha = alpha
-        self.inplace = inplace
-
-    def forward(self, input: Any) -> Any:
-        """The function of each element."""
-        return type(self)._function(input, self.alpha, self.inplace)
-
-    def extra_repr(self) -> str:
-        return f"alpha={self.alpha}{_inplace(self)}"
+        super().__init__(alpha=alpha, inplace=inplace)
 
 
 class ELU(_Alpha):
@@ -228,62 +182,36 @@ class CELU(_Alpha):
     _function = staticmethod(F.celu)
 
 
-class LeakyReLU(Module):
+class LeakyReLU(FunctionLayer):
     """``x`` where positive, else ``negative_slope * x``. torch: ``torch.nn.LeakyReLU``"""
 
+    _function = staticmethod(F.leaky_relu)
+
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
-        super().__init__()
-        self.negative_slope = negative_slope
-        self.inplace = inplace
-
-    def forward(self, input: Any) -> Any:
-        """``F.leaky_relu``."""
-        return F.leaky_relu(input, self.negative_slope, self.inplace)
-
-    def extra_repr(self) -> str:
-        return f"negative_slope={self.negative_slope}{_inplace(self)}"
+        super().__init__(negative_slope=negative_slope, inplace=inplace)
 
 
-class GLU(Module):
+class GLU(FunctionLayer):
     """``a * sigmoid(b)`` with the halves a, b of the input along ``dim``. torch: ``torch.nn.GLU``"""
 
+    _function = staticmethod(F.glu)
+
     def __init__(self, dim: int = -1) -> None:
-        super().__init__()
-        self.dim = dim
-
-    def forward(self, input: Any) -> Any:
-        """``F.glu``."""
-        return F.glu(input, self.dim)
-
-    def extra_repr(self) -> str:
-        return f"dim={self.dim}"
+        super().__init__(dim=dim)
 
 
-class GELU(Module):
+class GELU(FunctionLayer):
     """``x * Phi(x)``; ``approximate="tanh"``: Hendrycks and Gimpel's formula. torch: ``torch.nn.GELU``"""
 
+    _function = staticmethod(F.gelu)
+
     def __init__(self, approximate: str = "none") -> None:
-        super().__init__()
-        self.approximate = approximate
-
-    def forward(self, input: Any) -> Any:
-        """``F.gelu``."""
-        return F.gelu(input, self.approximate)
-
-    def extra_repr(self) -> str:
-        return f"approximate={self.approximate!r}"
+        super().__init__(approximate=approximate)
 
 
-class _Shrink(Module):
-    _function: Callable[[Any, float], Any]
-
+class _Shrink(FunctionLayer):
     def __init__(self, lambd: float = 0.5) -> None:
-        super().__init__()
-        self.lambd = lambd
-
-    def forward(self, input: Any) -> Any:
-        """The function of each element."""
-        return type(self)._function(input, self.lambd)
+        super().__init__(lambd=lambd)
 
     def extra_repr(self) -> str:
         return str(self.lambd)
@@ -301,20 +229,13 @@ class Softshrink(_Shrink):
     _function = staticmethod(F.softshrink)
 
 
-class Softplus(Module):
+class Softplus(FunctionLayer):
     """``log(1 + exp(beta * x)) / beta``; ``x`` where ``beta * x > threshold``. torch: ``torch.nn.Softplus``"""
 
+    _function = staticmethod(F.softplus)
+
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
-        super().__init__()
-        self.beta = beta
-        self.threshold = threshold
-
-    def forward(self, input: Any) -> Any:
-        """``F.softplus``."""
-        return F.softplus(input, self.beta, self.threshold)
-
-    def extra_repr(self) -> str:
-        return f"beta={self.beta}, threshold={self.threshold}"
+        super().__init__(beta=beta, threshold=threshold)
 
 
 class PReLU(Module):
@@ -346,19 +267,13 @@ class PReLU(Module):
         return f"num_parameters={self.num_parameters}"
 
 
-class _AlongAxis(Module):
-    _function: Callable[..., Any]
-
+class _AlongAxis(FunctionLayer):
     def __init__(self, dim: int | None = None) -> None:
-        super().__init__()
-        self.dim = dim
+        super().__init__(dim=dim)
 
     def forward(self, input: Any) -> Any:
         """The function along ``dim``."""
         return type(self)._function(input, self.dim, _stacklevel=5)
-
-    def extra_repr(self) -> str:
-        return f"dim={self.dim}"
 
 
 class Softmax(_AlongAxis):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import functional as F
+from .function import FunctionLayer
 from .module import Module
 from .sizes import per_axis
 
@@ -16,27 +17,15 @@ __all__ = ["AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "Adapt
 _Size = int | Sequence[int]
 
 
-class _MaxPool(Module):
-    _function: Callable[..., Any]
+class _MaxPool(FunctionLayer):
+    """The largest element of each window (with ``return_indices``: and its index in the plane)."""
+
+    _unshown = ("return_indices",)
 
     def __init__(self, kernel_size: _Size, stride: _Size | None = None, padding: _Size = 0, dilation: _Size = 1,
                  return_indices: bool = False, ceil_mode: bool = False) -> None:
-        super().__init__()
-        self.kernel_size = kernel_size
-        self.stride = kernel_size if stride is None else stride
-        self.padding = padding
-        self.dilation = dilation
-        self.return_indices = return_indices
-        self.ceil_mode = ceil_mode
-
-    def forward(self, input: Any) -> Any:
-        """The largest element of each window (with ``return_indices``: and its index in the plane)."""
-        return type(self)._function(input, self.kernel_size, self.stride, self.padding, self.dilation,
-                                    ceil_mode=self.ceil_mode, return_indices=self.return_indices)
-
-    def extra_repr(self) -> str:
-        return (f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
-                f"dilation={self.dilation}, ceil_mode={self.ceil_mode}")
+        super().__init__(kernel_size=kernel_size, stride=kernel_size if stride is None else stride, padding=padding,
+                         dilation=dilation, ceil_mode=ceil_mode, return_indices=return_indices)
 
 
 class MaxPool1d(_MaxPool):
@@ -107,45 +96,31 @@ class MaxUnpool3d(_MaxUnpool):
     _function = staticmethod(F.max_unpool3d)
 
 
-class AvgPool1d(Module):
+_UNSHOWN = ("ceil_mode", "count_include_pad", "divisor_override")
+
+
+class AvgPool1d(FunctionLayer):
     """The mean of each window of (N, C, L). torch: ``torch.nn.AvgPool1d``"""
+
+    _function = staticmethod(F.avg_pool1d)
+    _unshown = _UNSHOWN
 
     def __init__(self, kernel_size: _Size, stride: _Size | None = None, padding: _Size = 0, ceil_mode: bool = False,
                  count_include_pad: bool = True) -> None:
-        super().__init__()
-        self.kernel_size = per_axis(kernel_size, 1)
-        self.stride = per_axis(kernel_size if stride is None else stride, 1)
-        self.padding = per_axis(padding, 1)
-        self.ceil_mode = ceil_mode
-        self.count_include_pad = count_include_pad
-
-    def forward(self, input: Any) -> Any:
-        """``F.avg_pool1d``."""
-        return F.avg_pool1d(input, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
-
-    def extra_repr(self) -> str:
-        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+        super().__init__(kernel_size=per_axis(kernel_size, 1),
+                         stride=per_axis(kernel_size if stride is None else stride, 1),
+                         padding=per_axis(padding, 1), ceil_mode=ceil_mode, count_include_pad=count_include_pad)
 
 
-class _AvgPool(Module):
-    _function: Callable[..., Any]
+class _AvgPool(FunctionLayer):
+    """The mean of each window."""
+
+    _unshown = _UNSHOWN
 
     def __init__(self, kernel_size: _Size, stride: _Size | None = None, padding: _Size = 0, ceil_mode: bool = False,
                  count_include_pad: bool = True, divisor_override: int | None = None) -> None:
-        super().__init__()
-        self.kernel_size = kernel_size
-        self.stride = kernel_size if stride is None else stride
-        self.padding = padding
-        self.ceil_mode = ceil_mode
-        self.count_include_pad = count_include_pad
-        self.divisor_override = divisor_override
-
-    def forward(self, input: Any) -> Any:
-        """The mean of each window."""
-        return type(self)._function(input, self.kernel_size, self.stride, self.padding, self.ceil_mode,
-                                    self.count_include_pad, self.divisor_override)
-
-    extra_repr = AvgPool1d.extra_repr
+        super().__init__(kernel_size=kernel_size, stride=kernel_size if stride is None else stride, padding=padding,
+                         ceil_mode=ceil_mode, count_include_pad=count_include_pad, divisor_override=divisor_override)
 
 
 class AvgPool2d(_AvgPool):
@@ -168,24 +143,12 @@ class AvgPool3d(_AvgPool):
     _function = staticmethod(F.avg_pool3d)
 
 
-class _LPPool(Module):
-    _function: Callable[..., Any]
+class _LPPool(FunctionLayer):
+    """(sum of x^p over each window)^(1/p), p = ``norm_type``."""
 
     def __init__(self, norm_type: float, kernel_size: _Size, stride: _Size | None = None,
                  ceil_mode: bool = False) -> None:
-        super().__init__()
-        self.norm_type = norm_type
-        self.kernel_size = kernel_size
-        self.stride = stride
-        self.ceil_mode = ceil_mode
-
-    def forward(self, input: Any) -> Any:
-        """(sum of x^p over each window)^(1/p), p = ``norm_type``."""
-        return type(self)._function(input, float(self.norm_type), self.kernel_size, self.stride, self.ceil_mode)
-
-    def extra_repr(self) -> str:
-        return (f"norm_type={self.norm_type}, kernel_size={self.kernel_size}, stride={self.stride}, "
-                f"ceil_mode={self.ceil_mode}")
+        super().__init__(norm_type=norm_type, kernel_size=kernel_size, stride=stride, ceil_mode=ceil_mode)
 
 
 class LPPool1d(_LPPool):
@@ -206,20 +169,13 @@ class LPPool3d(_LPPool):
     _function = staticmethod(F.lp_pool3d)
 
 
-class _AdaptiveMaxPool(Module):
-    _function: Callable[..., Any]
+class _AdaptiveMaxPool(FunctionLayer):
+    """The largest element of each window (with ``return_indices``: and its index in the plane)."""
+
+    _unshown = ("return_indices",)
 
     def __init__(self, output_size: Any, return_indices: bool = False) -> None:
-        super().__init__()
-        self.output_size = output_size
-        self.return_indices = return_indices
-
-    def forward(self, input: Any) -> Any:
-        """The largest element of each window (with ``return_indices``: and its index in the plane)."""
-        return type(self)._function(input, self.output_size, self.return_indices)
-
-    def extra_repr(self) -> str:
-        return f"output_size={self.output_size}"
+        super().__init__(output_size=output_size, return_indices=return_indices)
 
 
 class AdaptiveMaxPool1d(_AdaptiveMaxPool):
@@ -243,19 +199,11 @@ class AdaptiveMaxPool3d(_AdaptiveMaxPool):
     _function = staticmethod(F.adaptive_max_pool3d)
 
 
-class _AdaptiveAvgPool(Module):
-    _function: Callable[..., Any]
+class _AdaptiveAvgPool(FunctionLayer):
+    """The mean of each window."""
 
     def __init__(self, output_size: Any) -> None:
-        super().__init__()
-        self.output_size = output_size
-
-    def forward(self, input: Any) -> Any:
-        """The mean of each window."""
-        return type(self)._function(input, self.output_size)
-
-    def extra_repr(self) -> str:
-        return f"output_size={self.output_size}"
+        super().__init__(output_size=output_size)
 
 
 class AdaptiveAvgPool1d(_AdaptiveAvgPool):
