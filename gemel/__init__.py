@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import sys
 from typing import Any
 
 from .engine.base.dtypes import DType as dtype
@@ -45,6 +46,7 @@ from .tensor.functions import *
 from .tensor.grad_mode import *
 from .tensor.indexing import *
 from .tensor.joining import *
+from .tensor.legacy import *
 from .tensor.masking import *
 from .tensor.matrices import *
 from .tensor.movement import *
@@ -108,7 +110,7 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f".{name}", __name__)
     if name in _METHODS:
         return getattr(Tensor, name)
-    raise AttributeError(f"module 'gemel' has no attribute {name!r}")
+    raise AttributeError(f"module 'gemel' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
 
 
 def __dir__() -> list[str]:

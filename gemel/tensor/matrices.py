@@ -12,9 +12,11 @@ from .creation import eye, zeros
 from .elementwise import check_tensor, deliver, delivering
 from .factorization import det, matrix_exp
 from .joining import cat
+from .random import randn
 
 __all__ = ["cholesky", "cholesky_inverse", "cholesky_solve", "det", "geqrf", "inverse", "logdet", "lu", "lu_solve",
-           "lu_unpack", "matrix_exp", "orgqr", "ormqr", "pinverse", "qr", "slogdet", "svd", "triangular_solve"]
+           "lu_unpack", "matrix_exp", "orgqr", "ormqr", "pca_lowrank", "pinverse",
+           "qr", "slogdet", "svd", "svd_lowrank", "triangular_solve"]
 
 
 def inverse(input: Any, *, out: Any = None) -> Any:
@@ -259,6 +261,61 @@ def ormqr(input: Any, tau: Any, other: Any, left: bool = True, transpose: bool =
     q = linalg.householder_product(input, tau)
     q = q.mH if transpose else q
     return deliver(q @ other if left else other @ q, out, "ormqr")
+
+
+def _basis(A: Any, q: int, niter: int) -> Any:
+    """Orthonormal columns that span most of the range of ``A`` (Halko et al., 2009, algorithm 4.4)."""
+    Q = linalg.qr(A @ randn(A.shape[-1], q, dtype=A._read().type.dtype))[0]
+    for _ in range(niter):
+        Q = linalg.qr(A @ linalg.qr(A.mH @ Q)[0])[0]
+    return Q
+
+
+def svd_lowrank(A: Any, q: int | None = 6, niter: int | None = 2, M: Any = None) -> tuple[Any, Any, Any]:
+    """About the ``q`` largest singular values and their vectors, ``(U, S, V)`` with ``A - M ~ U diag(S) V^H``.
+
+    Args:
+        A: (..., m, n). q: a little more than the rank that is expected. niter: power iterations. M: what is taken off
+        ``A`` first.
+
+    >>> x = gemel.ones(5, 1) @ gemel.ones(1, 4)
+    >>> gemel.svd_lowrank(x, q=2)[1].round(decimals=3).abs()
+    tensor([4.4720, 0.0000])
+
+    torch: ``svd_lowrank``
+    """
+    q, niter = 6 if q is None else q, 2 if niter is None else niter
+    check_tensor(A, "svd_lowrank", "A")
+    A = A if M is None else A - M
+    m, n = A._read().type.shape[-2:]
+    wide = m < n
+    A = A.mH if wide else A
+    Q = _basis(A, q, niter)
+    u, s, vh = linalg.svd(Q.mH @ A, False)
+    u, v = Q @ u, vh.mH
+    return (v, s, u) if wide else (u, s, v)
+
+
+def pca_lowrank(A: Any, q: int | None = None, center: bool = True, niter: int = 2) -> tuple[Any, Any, Any]:
+    """The ``q`` principal components of the rows of ``A``: :func:`svd_lowrank` of ``A`` less the mean of its rows.
+
+    Args:
+        A: (..., m, n). q: None: 6, or as many as there can be. center: take off the mean.
+    Raises: ValueError for ``q`` above ``min(m, n)`` and a negative ``niter``.
+
+    >>> gemel.pca_lowrank(gemel.randn(8, 3), q=2)[2].shape
+    gemel.Size([3, 2])
+
+    torch: ``pca_lowrank``
+    """
+    m, n = check_tensor(A, "pca_lowrank", "A")._read().type.shape[-2:]
+    if q is None:
+        q = min(6, m, n)
+    elif not 0 <= q <= min(m, n):
+        raise ValueError(f"q(={q}) must be non-negative integer and not greater than min(m, n)={min(m, n)}")
+    if niter < 0:
+        raise ValueError(f"niter(={niter}) must be non-negative integer")
+    return svd_lowrank(A - A.mean(-2, keepdim=True) if center else A, q, niter)
 
 
 class MatrixMethods:

@@ -209,8 +209,28 @@ ERRORS = {
     "cholesky_solve of sizes": lambda m: m.cholesky_solve(m.ones(3, 1), m.eye(2)),
     "cholesky_solve of a vector": lambda m: m.cholesky_solve(m.ones(3), m.eye(3)),
     "cholesky_inverse of a rectangle": lambda m: m.cholesky_inverse(_x(m)),
+    "pca_lowrank of many": lambda m: m.pca_lowrank(_x(m), q=3),
+    "pca_lowrank of no iterations": lambda m: m.pca_lowrank(_x(m), niter=-1),
     "unknown matrix norm": lambda m: m.linalg.matrix_norm(_x(m), 3),
 }
+
+
+@pytest.mark.parametrize("shape", [(9, 5), (5, 9), (2, 7, 6)])
+def test_low_rank(shape):
+    rng = np.random.default_rng(0)
+    x = torch.tensor(rng.standard_normal((*shape[:-1], 3)) @ rng.standard_normal((*shape[:-2], 3, shape[-1])))
+    mine = gemel.tensor(x.numpy())
+    for name, options in (("svd_lowrank", {"q": 4}), ("svd_lowrank", {"M": 0.5}), ("pca_lowrank", {}),
+                          ("pca_lowrank", {"q": 4, "center": False})):
+        off = {"M": 0.5 * torch.ones_like(x)} if "M" in options else options
+        want = getattr(torch, name)(x, **off)
+        u, s, v = getattr(gemel, name)(mine, **({"M": 0.5 * gemel.ones_like(mine)} if "M" in options else options))
+        assert [tuple(t.shape) for t in (u, s, v)] == [tuple(t.shape) for t in want]
+        np.testing.assert_allclose(s.numpy()[..., :3], want[1].numpy()[..., :3], rtol=1e-9)
+        whole = x.numpy() - 0.5 if "M" in options else x.numpy()
+        if name == "pca_lowrank" and not options:
+            whole = whole - whole.mean(-2, keepdims=True)
+        np.testing.assert_allclose(((u * s.unsqueeze(-2)) @ v.mT).numpy(), whole, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ERRORS)
