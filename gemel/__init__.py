@@ -78,11 +78,12 @@ newaxis = None
 _install_frames()
 
 #: submodules that are imported when they are first used, so that ``import gemel`` stays short
-_LAZY = frozenset(("autograd", "backends", "compiler", "cuda", "debug", "fft", "func", "linalg", "models", "nn",
-                   "optim", "random", "serialization", "signal", "special", "testing", "utils", "vision"))
+_LAZY = frozenset(("amp", "autograd", "backends", "compiler", "cuda", "debug", "fft", "func", "linalg",
+                   "models", "nn", "optim", "random", "serialization", "signal", "special", "testing", "utils",
+                   "vision"))
 #: functions of such submodules
-_LAZY_NAMES = {"compile": ".compiler", "load": ".serialization", "norm_except_dim": ".nn.utils.weight_norm",
-               "save": ".serialization", "vmap": ".func"}
+_LAZY_NAMES = {"autocast": ".amp", "compile": ".compiler", "load": ".serialization",
+               "norm_except_dim": ".nn.utils.weight_norm", "save": ".serialization", "vmap": ".func"}
 #: functions of ``nn.functional`` that torch also has at the top
 _LAZY_NAMES.update(dict.fromkeys((
     "adaptive_avg_pool1d", "adaptive_max_pool1d", "alpha_dropout", "avg_pool1d", "batch_norm", "bilinear",

@@ -19,6 +19,7 @@ ABOVE = {
     "special": {"tensor"},
     "signal": {"tensor"},
     "cuda": set(),
+    "amp": {"tensor"},
     "backends": set(),
     "testing": {"tensor"},
     "random": {"tensor"},
