@@ -325,10 +325,11 @@ def reachable(starts: Sequence[Edge], mark: int) -> list[Edge]:
 def leading_to(order: list[Edge], wanted: Sequence[Edge]) -> set[Edge]:
     """Those of ``order`` from which a wanted edge can be reached."""
     useful = set(wanted)
+    results = {(e.node, e.index) for e in wanted if e.__class__ is Select}  # type: ignore[attr-defined]
     for e in reversed(order):
         kind = e.__class__
         if kind is Select:
-            if e.node in useful:  # type: ignore[attr-defined]
+            if e.node in useful or (e.node, e.index) in results:  # type: ignore[attr-defined]
                 useful.add(e)
         elif kind is not Accumulate and any(x in useful for x in e.edges):  # type: ignore[attr-defined]
             useful.add(e)
@@ -372,6 +373,8 @@ def run_backward(starts: Sequence[tuple[Edge, Any]], space: Any, keep: bool,
     ready: list[tuple[int, Edge]] = []      # heap: what was recorded last is run first, so all its readers have run
     leaves: list[Accumulate] = []
     wanted_set = set(wanted) if wanted is not None else ()
+    #: a result of several has an edge per reader: the user's, and one for each time that the operation saved it
+    same = {(e.node, e.index): e for e in wanted_set if e.__class__ is Select}  # type: ignore[attr-defined]
     useful = None if wanted is None else leading_to(reachable([e for e, _ in starts], _passes()), wanted)
 
     def give(e: Any, g: Any) -> None:
@@ -399,8 +402,9 @@ def run_backward(starts: Sequence[tuple[Edge, Any]], space: Any, keep: bool,
                     g = tuple(g)
                 elif e.hooks:
                     g = run_hooks(e.hooks, g, space)
-                if e in wanted_set:
-                    captured[e] = g
+                asked = same.get((e.node, e.index)) if e.__class__ is Select else e if e in wanted_set else None
+                if asked is not None:
+                    captured[asked] = add(captured[asked], g) if asked in captured else g
                     if stop:
                         continue
                 if e.__class__ is Select:
@@ -411,7 +415,8 @@ def run_backward(starts: Sequence[tuple[Edge, Any]], space: Any, keep: bool,
                             continue
                         results = pending[node] = [None] * node.n_results
                         heappush(ready, (-node.seq, node))
-                    results[e.index] = g
+                    before = results[e.index]
+                    results[e.index] = g if before is None else add(before, g)
                     continue
                 if useful is not None and e in wanted_set and not any(to in useful for to in e.edges):
                     continue  # nobody asks for what lies beyond

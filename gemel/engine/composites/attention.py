@@ -100,13 +100,15 @@ def attention(b, q, k, v, scale, *more, causal, masked):
 
 @vjp("attention", every=True, outputs=True)
 def _attention(b, g, s):
-    """p = exp(s - lse) again; ds = p (dp - sum(g out))."""
+    """p = exp(s - lse) again; ds = p (dp - sum(g out) + dlse). lse has a cotangent in second derivatives."""
     q, k, v, scale, *more = s.inputs
     out, lse = s.outputs
-    g = g[0]
+    g, d_lse = g
     dtype, wide = q.type.dtype, compute_type(q.type.dtype)
     if g is None:
-        return (None,) * len(s.types)
+        if d_lse is None:
+            return (None,) * len(s.types)
+        g = b.zeros(out.type)
     mask, draw = _split(s.attrs.masked, more)
     scores = _scores(b, q, k, scale, mask, s.attrs.causal)
     shape = scores.type.shape
@@ -115,6 +117,8 @@ def _attention(b, g, s):
     dv = _product(b, _grouped(b, b.cast(_dropped(b, p, draw), dtype), k.type), rows, 0, 0, dtype)
     dp = _dropped(b, b.reshape(_product(b, rows, v, 1, 1, wide), shape), draw)
     inner = b.reduce_sum(b.mul(b.cast(g, wide), b.cast(out, wide)), (len(shape) - 1,))
+    if d_lse is not None:
+        inner = b.sub(inner, d_lse)
     ds = b.mul(p, b.sub(dp, _down(b, inner, shape)))
     scaled = _grouped(b, b.cast(b.mul(ds, b.expand(scale, shape)), dtype), k.type)
     dq = b.reshape(_product(b, scaled, k, 1, 0, dtype), q.type.shape)

@@ -5,6 +5,7 @@ import math
 
 from ..autodiff.vjp import vjp
 from ..base.dtypes import compute_type, int64
+from ..base.errors import UnsupportedError
 from ..ir.builder import ProgramBuilder
 from ..ir.types import tensor_type
 from .base import composite
@@ -138,6 +139,8 @@ def ctc_loss(b, logp, targets, input_lengths, target_lengths, *, blank):
 @vjp("ctc_loss", inputs=(0, 1, 2, 3), outputs=(0, 1))
 def _ctc_loss(b, g, s):
     """torch's gradient, which takes for granted that logp is a log_softmax: p - posterior."""
+    if g[1] is not None:  # of what the first derivative has saved
+        raise UnsupportedError("the second derivative of ctc_loss is not implemented (nor is it in torch)")
     logp, targets, input_lengths, target_lengths = s.inputs
     loss, alpha = s.outputs
     dtype, wide = logp.type.dtype, compute_type(logp.type.dtype)

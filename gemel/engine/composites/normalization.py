@@ -164,19 +164,27 @@ def _running(b, old, new, momentum):
 @vjp("batch_norm_plain", inputs=(0,), outputs=(1, 2))
 @vjp("batch_norm", inputs=(0, 3), outputs=(1, 2))
 def _batch_norm(b, g, s):
+    """Mean and 1 / deviation have cotangents in second derivatives, which look at what the first ones saved."""
     a, (x, *saved), (mean, rstd) = s.attrs, s.inputs, s.outputs
     dtype = x.type.dtype
     wide = compute_type(dtype)
     axes, shape = _but_channels(x.type.ndim), x.type.shape
-    g, x = b.cast(g[0], wide), b.cast(x, wide)
+    x = b.cast(x, wide)
+    dy, d_mean, d_rstd = b.zeros(x.type) if g[0] is None else b.cast(g[0], wide), g[1], g[2]
     n = b.full_like(mean, size_of(shape, axes))
     normal = b.mul(b.sub(x, _per_channel(b, mean, shape)), _per_channel(b, rstd, shape))
-    d_bias = b.reduce_sum(g, axes)
-    d_weight = b.reduce_sum(b.mul(g, normal), axes)
+    d_bias = b.reduce_sum(dy, axes)
+    d_weight = b.reduce_sum(b.mul(dy, normal), axes)
     scale = b.mul(rstd, b.cast(saved[0], wide)) if a.weighted else rstd
-    inner = b.sub(b.sub(g, _per_channel(b, b.div(d_bias, n), shape)),
+    inner = b.sub(b.sub(dy, _per_channel(b, b.div(d_bias, n), shape)),
                   b.mul(normal, _per_channel(b, b.div(d_weight, n), shape)))
-    grads = [b.cast(b.mul(_per_channel(b, scale, shape), inner), dtype), None, None]
+    dx = b.mul(_per_channel(b, scale, shape), inner)
+    if d_mean is not None:
+        dx = b.add(dx, _per_channel(b, b.div(d_mean, n), shape))
+    if d_rstd is not None:  # d rstd / dx = -rstd^2 normal / n
+        share = b.div(b.mul(d_rstd, b.mul(rstd, rstd)), n)
+        dx = b.sub(dx, b.mul(normal, _per_channel(b, share, shape)))
+    grads = [b.cast(dx, dtype), None, None]
     if a.weighted:
         grads.append(b.cast(d_weight, s.types[3].dtype))
     if a.biased:
