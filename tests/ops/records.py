@@ -38,7 +38,7 @@ class Record:
 
     Args:
         name: the primitive. kinds: kinds of the dtypes that it is tested with (c: only through the interpreter).
-        cases: sample operands; the first is also tried strided, reversed and broadcast.
+        cases: sample operands; the first is tried in every layout, the others in two.
         reference: ``(*operands, *attributes) -> result(s)``; floats come as float64 and are rounded afterwards.
         approximate: the interpreter's bits are not the tiers' bits. slack: allowed error in epsilons of the dtype.
         host: NumPy runs it in every tier. domain: maps sample values into the domain.
@@ -138,7 +138,7 @@ _binary("iu", shl=lambda x, y: _shift(np.left_shift, x, y, 0),
         shr=lambda x, y: _shift(np.right_shift, x, y, np.where(x < 0, -1, 0)))
 _binary("fiub", eq=np.equal, ne=np.not_equal, lt=np.less, le=np.less_equal)
 _binary("fiu", fmod=_whole(np.fmod), remainder=_whole(np.remainder),
-        floor_divide=_whole(lambda x, y: _of_torch(torch.floor_divide, x, y)))
+        floor_divide=_whole(lambda x, y: x // y if x.dtype.kind == "u" else _of_torch(torch.floor_divide, x, y)))
 record("pow", "f", elementwise(2), np.power, approximate=True, slack=8)
 record("atan2", "f", elementwise(2), np.arctan2, approximate=True, slack=8)
 record("complex", "r", elementwise(2), lambda x, y: x + 1j * y, host=True, domain=_finite)
