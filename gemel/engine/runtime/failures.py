@@ -59,7 +59,8 @@ def may_fail(op: Op) -> bool:
         return True
     seen, found = _known.get(op, (0, False))
     if not found and seen != len(op.results):
-        found = any(may_fail(inner) for inner in _inside(op))
+        _known[op] = len(op.results), False  # a body may hold its own op, of another dtype
+        found = any(may_fail(inner) for inner in list(_inside(op)))
         _known[op] = len(op.results), found
     return found
 
@@ -76,7 +77,7 @@ def _inside(op: Op) -> Iterator[Op]:
 
 def _holds(op: Op, culprit: Op) -> bool:
     """Is ``op`` the culprit, or is the culprit inside of it?"""
-    return op is culprit or may_fail(op) and any(_holds(inner, culprit) for inner in _inside(op))
+    return op is culprit or may_fail(op) and any(_holds(inner, culprit) for inner in _inside(op) if inner is not op)
 
 
 def sites_of(code: Sequence[Any], lines: dict[int, str]) -> dict[int, str]:
