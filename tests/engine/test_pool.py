@@ -58,3 +58,17 @@ def test_a_plan_runs_with_the_pool_of_its_making():
     with override(THREADS=3, TIER="1"):
         assert (x * 2 + 1).sum().item() == alone
     assert (x * 2 + 1).sum().item() == alone
+
+
+def test_a_pool_at_rest_starts_again():
+    x = gemel.arange(1 << 16, dtype=gemel.float32)
+    with override(THREADS=2, TIER="1"):
+        total = (x * 2).sum().item()
+        assert len(workers()) == 1
+        pools.rest()
+        assert not workers()
+        answers: list[float] = []
+        other = threading.Thread(target=lambda: answers.append((x * 2).sum().item()))
+        other.start()
+        other.join(60)
+        assert answers == [total] and len(workers()) == 1

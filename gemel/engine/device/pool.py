@@ -110,6 +110,15 @@ def _replace(library, setting: int) -> Pool:
     return _pool
 
 
+def rest() -> None:
+    """Stop the workers; the next plan starts them again. A process that forks soon takes no other thread along."""
+    global _pool
+    with run_lock, _change:
+        if _pool is not None:
+            _pool.stop()
+            _pool = None
+
+
 def gone() -> bool:
     """Is the program ending, so that this thread's plan is to stop?"""
     return leaving != 0 and leaving != threading.get_ident()

@@ -214,7 +214,7 @@ class _Workers:
         settle("the start of a DataLoader's workers")
         forks = context.get_start_method() == "fork"
         if forks:
-            pool.shutdown()  # a fork copies one thread only; the pool starts again with the next plan
+            pool.rest()  # a fork copies one thread only; the pool starts again with the next plan
         job = Job(loader._recipe(), loader.num_workers, loader.worker_init_fn)
         self.workers: list[_Worker] = []
         self._finalizer = weakref.finalize(self, _stop, self.workers, os.getpid())
