@@ -28,7 +28,7 @@ from .tensor.softmax import log_softmax, softmax
 
 __all__ = [
     "digamma", "entr", "erf", "erfc", "erfcx", "erfinv", "exp2", "expit", "expm1", "gammaln", "i0", "i0e", "i1", "i1e",
-    "gammainc", "gammaincc", "log1p", "log_ndtr", "log_softmax", "logit", "logsumexp", "multigammaln", "ndtr",
+    "gammainc", "gammaincc", "log1p", "log_ndtr", "log_softmax", "logit", "logsumexp", "multigammaln", "ndtr", "ndtri",
     "polygamma", "psi", "round", "sinc", "softmax", "xlog1py", "xlogy", "zeta",
 ]
 
@@ -41,6 +41,7 @@ i1 = real_function("i1", "Modified Bessel function of the first kind of order 1.
 i1e = real_function("i1e", "``exp(-|x|) i1(x)``.")
 ndtr = real_function("ndtr", "The distribution function of the standard normal distribution.")
 log_ndtr = real_function("log_ndtr", "The logarithm of :func:`ndtr`, also far in the tail.")
+ndtri = real_function("ndtri", "The quantile of the standard normal distribution: the inverse of :func:`ndtr`.")
 
 
 def _floats(dtype: DType) -> DType:

@@ -353,6 +353,20 @@ igamma = _incomplete("igamma", "The regularized lower incomplete gamma function 
 igammac = _incomplete("igammac", "The regularized upper incomplete gamma function Q(input, other) = 1 - P.")
 
 
+def _hardshrink_method(self: Any, lambd: float = 0.5) -> Any:
+    """The element where its size is above ``lambd``, else 0. torch: ``Tensor.hardshrink``"""
+    dtype = self._read().type.dtype
+    if dtype.kind != "f":
+        raise DTypeError(f"\"hardshrink_cpu\" not implemented for '{SCALAR_NAMES[dtype]}'")
+    return apply_named("hardshrink", self, wrap(number_value(lambd, compute_type(dtype))))
+
+
+def _prelu_method(self: Any, weight: Any) -> Any:
+    """The element where positive, else times ``weight``: of one element, or one per channel (axis 1).
+    torch: ``Tensor.prelu``"""
+    return apply_named("prelu", self, check_tensor(weight, "prelu", "weight"))
+
+
 class FunctionMethods:
     """Methods of ``Tensor`` defined in this module."""
 
@@ -370,6 +384,6 @@ class FunctionMethods:
     arctan2_ = atan2_
     heaviside_, xlogy_, gcd_, lcm_ = (in_place(f) for f in (heaviside, xlogy, gcd, lcm))
     deg2rad_, rad2deg_, sinc_, erfc_ = (in_place(f) for f in (deg2rad, rad2deg, sinc, erfc))
-    igamma, igammac = igamma, igammac
+    igamma, igammac, hardshrink, prelu = igamma, igammac, _hardshrink_method, _prelu_method
     igamma_, igammac_ = in_place(igamma), in_place(igammac)
     logit_, i0_, mvlgamma_, polygamma_ = (in_place(f) for f in (logit, i0, mvlgamma, _polygamma_method))

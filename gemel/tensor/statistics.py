@@ -16,7 +16,7 @@ from .complex_numbers import complex
 from .core import TENSOR_CLASSES, from_array, wrap
 from .creation import arange, zeros
 from .dims import wrap_dim
-from .elementwise import check_tensor, deliver, delivering
+from .elementwise import check_tensor, deliver, delivering, in_place
 from .masking import where
 from .promotion import SCALAR_NAMES, broadcast_shapes, expand
 from .reduction import norm
@@ -358,3 +358,4 @@ class StatisticsMethods:
     __slots__ = ()
 
     corrcoef, cov, dist, histogram, renorm = corrcoef, cov, dist, histogram, renorm
+    renorm_ = in_place(renorm)

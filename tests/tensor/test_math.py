@@ -109,6 +109,11 @@ FUNCTIONS = [
     R("lerp", lambda m, x, y, z: (m.lerp(x, y, 0.3), m.lerp(x, y, z)), (((3, 4),) * 3,), HALVES),
 ]
 
+METHODS = [
+    R("hardshrink", lambda m, x: (x.hardshrink(), x.hardshrink(1.5)), dtypes=HALVES),
+    R("prelu", lambda m, x, w: x.prelu(w[0]), (((3, 4), (4,)),)),
+]
+
 ROWS2 = (((4, 6),), ((7,),))
 SORTING = [
     R("sort", lambda m, x: (*m.sort(x), *x.sort(0, descending=True)), ROWS2, (*FLOATS, "int32", "int8"), unique=True),
@@ -175,7 +180,7 @@ CONTRACTIONS = [
     R("cross", lambda m, x, y: (m.cross(x, y, dim=1), m.linalg.cross(x, y)), (((2, 3), (2, 3)),)),
 ]
 
-RECORDS = [*FUNCTIONS, *SORTING, *CONTRACTIONS]
+RECORDS = [*FUNCTIONS, *METHODS, *SORTING, *CONTRACTIONS]
 
 
 @pytest.mark.parametrize("tier", TIERS)

@@ -73,6 +73,8 @@ RECORDS = [
       grad=False),
     R("vander", lambda m, x: (m.vander(x), m.vander(x, 2), m.vander(x, N=5, increasing=True), m.vander(x, 0)),
       (((4,),), ((1,),)), (*FLOATS, "int64", "int32"), grad=False),
+    R("ndtri", lambda m, x: m.special.ndtri(x), (((3, 4),),), low=0.001, high=0.999),
+    R("renorm_", lambda m, x: (x * 1).renorm_(2, 0, 1.0), grad=False),
     R("igamma", lambda m, x, y: (m.igamma(x, y), m.igammac(x, y), x.igamma(y), m.special.gammainc(x, y),
                                  m.special.gammaincc(x, y)), (((3, 4), (4,)),), low=0.01, high=12, positions=(1,)),
 ]
@@ -138,6 +140,11 @@ def test_incomplete_gamma_functions_in_double_precision():
     a, x = torch.tensor([-1.0, 0, 2, 0, inf, 2, inf, nan, 1]), torch.tensor([1.0, 3, -1, 0, 2, inf, inf, 1, 0])
     for name in ("igamma", "igammac"):
         assert_same(getattr(gemel, name)(to_gemel(a), to_gemel(x)), getattr(torch, name)(a, x))
+
+
+def test_quantiles_in_double_precision():
+    p = np.array([0.0, 1e-300, 1e-20, 0.01, 0.074, 0.076, 0.3, 0.5, 0.9, 0.999, 1.0, -0.1, 1.1, math.nan])
+    np.testing.assert_allclose(gemel.special.ndtri(gemel.tensor(p)).numpy(), scipy.special.ndtri(p), rtol=2e-14)
 
 
 def test_weighted_counts_of_nothing_are_int64():

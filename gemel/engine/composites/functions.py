@@ -312,3 +312,55 @@ def _polygamma(b, g, s):
 @vjp("trigamma", inputs=(0,))
 def _trigamma(b, g, s):
     return (b.mul(g, b.call("polygamma", s.inputs[0], n=2)),)
+
+
+#: numerators and denominators of Wichura's AS241 (1988), the highest power first: near 1/2, in the tails, far in them
+_QUANTILE = (
+    ((2509.0809287301227, 33430.57558358813, 67265.7709270087, 45921.95393154987, 13731.69376550946,
+     1971.5909503065513, 133.14166789178438, 3.3871328727963665), (5226.495278852854, 28729.085735721943,
+     39307.89580009271, 21213.794301586597, 5394.196021424751, 687.1870074920579, 42.31333070160091, 1.0)),
+    ((0.0007745450142783414, 0.022723844989269184, 0.2417807251774506, 1.2704582524523684, 3.6478483247632045,
+     5.769497221460691, 4.630337846156546, 1.4234371107496835), (1.0507500716444169e-09, 0.0005475938084995345,
+     0.015198666563616457, 0.14810397642748008, 0.6897673349851, 1.6763848301838038, 2.053191626637759, 1.0)),
+    ((2.0103343992922881e-07, 2.7115555687434876e-05, 0.0012426609473880784, 0.026532189526576124,
+     0.29656057182850487, 1.7848265399172913, 5.463784911164114, 6.657904643501103), (2.0442631033899397e-15,
+     1.421511758316446e-07, 1.8463183175100548e-05, 0.0007868691311456133, 0.014875361290850615,
+     0.1369298809227358, 0.599832206555888, 1.0)),
+)
+
+
+def _ratio(b, t, which: int):
+    """One of the rational functions of AS241, at ``t``."""
+    found = []
+    for coefficients in _QUANTILE[which]:
+        value = b.full_like(t, coefficients[0])
+        for c in coefficients[1:]:
+            value = b.add(b.mul(value, t), b.full_like(t, c))
+        found.append(value)
+    return b.div(*found)
+
+
+@composite("ndtri", 1)
+def ndtri(b, p):
+    """quantile of the standard normal distribution (Wichura, 1988): the inverse of ndtr"""
+    w = _double(b, p)
+    half = b.full_like(w, 0.5)
+    q = b.sub(w, half)
+    middle = b.mul(q, _ratio(b, b.sub(b.full_like(w, 0.180625), b.mul(q, q)), 0))
+    lower = b.le(q, b.full_like(q, 0))
+    r = b.sqrt(b.neg(b.log(b.select(lower, w, b.sub(b.full_like(w, 1), w)))))
+    near = b.le(r, b.full_like(r, 5))
+    size = b.select(near, _ratio(b, b.sub(r, b.full_like(r, 1.6)), 1), _ratio(b, b.sub(r, b.full_like(r, 5)), 2))
+    tail = b.select(lower, b.neg(size), size)
+    found = b.select(b.le(b.abs(q), b.full_like(q, 0.425)), middle, tail)
+    infinite = b.full_like(w, math.inf)
+    found = b.select(b.is_zero(w), b.neg(infinite), b.select(b.eq(w, b.full_like(w, 1)), infinite, found))
+    return b.cast(found, p.type.dtype)
+
+
+@vjp("ndtri", outputs=True)
+def _ndtri(b, g, s):
+    """sqrt(2 pi) exp(x^2 / 2)."""
+    x = s.output
+    slope = b.scale(b.exp(b.scale(b.mul(x, x), 0.5)), math.sqrt(2 * math.pi))
+    return (b.mul(g, slope),)
