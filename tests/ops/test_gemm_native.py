@@ -415,3 +415,15 @@ def tiles_report() -> None:
                 c = np.zeros((m, n), dt.bfloat16.numpy)
                 run(a, b, [c], dt.bfloat16, dt.bfloat16, threads=2)
                 same(c, exact(a, b, dt.bfloat16))
+
+
+@pytest.mark.skipif(not host().triple.startswith("x86_64"), reason="x86 only")
+@pytest.mark.parametrize("shape", [(1, 40, 1), (7, 40, 5), (33, 17, 20)])
+def test_f16_without_instructions_for_it(shape: tuple[int, int, int]) -> None:
+    """The oldest x86-64 converts f16 by integer arithmetic; no library function is there to call."""
+    m, k, n = shape
+    rng = seed("f16", shape)
+    a, b, c = random(rng, (m, k), dt.float16), random(rng, (k, n), dt.float16), np.zeros((m, n), np.float16)
+    with override(ISA="sse2"):
+        run(a, b, [c], dt.float16, dt.float16)
+    np.testing.assert_allclose(c.astype(np.float64), a.astype(np.float64) @ b.astype(np.float64), 2e-3, 2e-3)

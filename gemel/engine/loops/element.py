@@ -8,6 +8,7 @@ from ..base import dtypes as dt
 from ..base.dtypes import DType
 from ..base.target import Target
 from .ir import KernelBuilder, Type, Val
+from .registers import f16_of_bits, round_to, to_memory
 
 _MEMORY = {dt.bfloat16: "i16", dt.bool_: "i8"}
 _REGISTER = {dt.bfloat16: "f32", dt.float16: "f32", dt.bool_: "i1"}
@@ -29,7 +30,7 @@ def widen(k: KernelBuilder, raw: Val, dtype: DType) -> Val:
         wide = k.convert("zext", raw, "i32")
         return k.bitcast(k.shl(wide, k.const(16, wide.type)), "f32")
     if dtype is dt.float16:
-        return k.convert("fpext", raw, "f32")
+        return k.convert("fpext", raw, "f32") if "f16" in k.native else f16_of_bits(k, k.bitcast(raw, "i16"))
     if dtype is dt.bool_:
         return k.compare("ne", raw, k.const(0, raw.type))
     return raw
@@ -48,7 +49,9 @@ def narrow(k: KernelBuilder, value: Val, dtype: DType) -> Val:
         nan = k.compare("uno", value, value)
         return k.convert("trunc", k.select(nan, quiet, rounded), "i16")
     if dtype is dt.float16:
-        return k.convert("fptrunc", value, "f16")
+        if "f16" in k.native:
+            return k.convert("fptrunc", value, "f16")
+        return k.bitcast(to_memory(k, dtype, round_to(k, dtype, value)), "f16")
     if dtype is dt.bool_:
         return k.convert("zext", value, "i8")
     return value
