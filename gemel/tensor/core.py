@@ -152,7 +152,10 @@ class TensorCore:
                 view = lens.read(TAPE, view)
         finally:
             mode.grad = grad
-        self._value, self._edge = view.value, kept or view.edge
+        edge, own = kept or view.edge, self._edge
+        if edge is None and isinstance(own, Accumulate) and own.tensor is self:
+            edge = own  # a view that was made a leaf stays one
+        self._value, self._edge = view.value, edge
         view.value.cell, view.value.version = cell.ref, cell.tracked
         alias.seen = cell.version if cell.foreign is None else -1
 

@@ -98,6 +98,8 @@ call("attention", lambda q, k, v: F.scaled_dot_product_attention(q, k, v), norma
      normal(1, 2, 5, 2))
 call("attention", lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True), normal(1, 2, 3, 4),
      other(1, 2, 3, 4), normal(1, 2, 3, 2))
+call("attention_backward", lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True), normal(1, 2, 3, 4),
+     other(1, 2, 3, 4), normal(1, 2, 3, 2))
 call("attention", lambda q, k, v, m: F.scaled_dot_product_attention(q, k, v, m), normal(1, 2, 3, 4),
      other(1, 2, 5, 4), normal(1, 2, 5, 2), normal(3, 5))
 call("embedding", lambda t: F.embedding(gemel.tensor([[0, 2], [2, 4]]), t), normal(5, 3))

@@ -477,3 +477,15 @@ def test_parts_of_complex_numbers_are_views():
         found.append([t.detach().numpy() for t in (before, z, pairs, w, x.grad)])
     for ours, theirs in zip(*found, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+def test_a_view_that_was_made_a_leaf_stays_one():
+    """Also of memory that others may write, and after the base was written."""
+    array = np.ones((2, 3), np.float32)
+    x = gemel.from_numpy(array).transpose(0, 1).requires_grad_()
+    (x * x).sum().backward()
+    assert x.requires_grad and x.is_leaf and x.grad.tolist() == [[2.0] * 2] * 3
+    base = gemel.zeros(3)
+    view = base[:2].requires_grad_()
+    base[0] = 5
+    assert view.requires_grad and not base.requires_grad and view.tolist() == [5.0, 0.0]

@@ -98,32 +98,52 @@ def attention(b, q, k, v, scale, *more, causal, masked):
     return b.cast(b.div(out, _down(b, total, shape)), dtype), b.add(top, b.log(total))
 
 
-@vjp("attention", every=True, outputs=True)
-def _attention(b, g, s):
-    """p = exp(s - lse) again; ds = p (dp - sum(g out) + dlse). lse has a cotangent in second derivatives."""
-    q, k, v, scale, *more = s.inputs
-    out, lse = s.outputs
-    g, d_lse = g
-    dtype, wide = q.type.dtype, compute_type(q.type.dtype)
-    if g is None:
-        if d_lse is None:
-            return (None,) * len(s.types)
-        g = b.zeros(out.type)
-    mask, draw = _split(s.attrs.masked, more)
-    scores = _scores(b, q, k, scale, mask, s.attrs.causal)
-    shape = scores.type.shape
-    p = b.exp(b.sub(scores, _down(b, lse, shape)))
+@composite("attention_backward", -1, ("causal", "masked"), n_outputs=3)
+def attention_backward(b, g, q, k, v, scale, lse, inner, *more, causal, masked):
+    """cotangents of q, k, v: p = exp(s - lse) again; ds = p (g v^T - inner), with inner = sum(g out) of each row"""
+    dtype = q.type.dtype
+    mask, draw = _split(masked, more)
+    shape = (*q.type.shape[:-1], k.type.shape[-2])
+    p = b.exp(b.sub(_scores(b, q, k, scale, mask, causal), _down(b, lse, shape)))
     rows = _grouped(b, g, k.type)
     dv = _product(b, _grouped(b, b.cast(_dropped(b, p, draw), dtype), k.type), rows, 0, 0, dtype)
-    dp = _dropped(b, b.reshape(_product(b, rows, v, 1, 1, wide), shape), draw)
-    inner = b.reduce_sum(b.mul(b.cast(g, wide), b.cast(out, wide)), (len(shape) - 1,))
-    if d_lse is not None:
-        inner = b.sub(inner, d_lse)
-    ds = b.mul(p, b.sub(dp, _down(b, inner, shape)))
-    scaled = _grouped(b, b.cast(b.mul(ds, b.expand(scale, shape)), dtype), k.type)
-    dq = b.reshape(_product(b, scaled, k, 1, 0, dtype), q.type.shape)
-    dk = _product(b, scaled, _grouped(b, q, k.type), 0, 0, dtype)
+    ds = b.mul(_slopes(b, p, rows, v, inner, draw, shape), b.expand(scale, shape))
+    if causal:  # also where a hidden product is infinite
+        row, column = b.iota(int64, shape, len(shape) - 2), b.iota(int64, shape, len(shape) - 1)
+        ds = b.select_or_zero(b.le(column, row), ds)
+    ds = _grouped(b, b.cast(ds, dtype), k.type)
+    dq = b.reshape(_product(b, ds, k, 1, 0, dtype), q.type.shape)
+    return dq, _product(b, ds, _grouped(b, q, k.type), 0, 0, dtype), dv
+
+
+def _slopes(b, p, rows, v, inner, draw, shape):
+    """The cotangent of the masked scores, from the weights ``p`` and the result's cotangent ``rows`` (grouped)."""
+    dp = _dropped(b, b.reshape(_product(b, rows, v, 1, 1, p.type.dtype), shape), draw)
+    return b.mul(p, b.sub(dp, _down(b, inner, shape)))
+
+
+@vjp("attention", every=True, outputs=True)
+def _attention(b, g, s):
+    """The log-sum-exp has a cotangent in second derivatives: d lse / d s = p."""
+    q, k, v, scale, *more = s.inputs
+    out, lse = s.outputs
+    wide = lse.type.dtype
+    g, of_lse = g
+    if g is None and of_lse is None:
+        return (None,) * len(s.types)
+    if g is None:
+        g = b.full_like(out, 0)
+    inner = b.reduce_sum(b.mul(b.cast(g, wide), b.cast(out, wide)), (out.type.ndim - 1,))
+    if of_lse is not None:
+        inner = b.sub(inner, of_lse)
+    a = s.attrs
+    dq, dk, dv = b.call("attention_backward", g, q, k, v, scale, lse, inner, *more, causal=a.causal, masked=a.masked)
     rest = [None] * len(more)
+    mask, draw = _split(a.masked, more)
     if mask is not None and mask.type.dtype is not bool_:
+        scores = _scores(b, q, k, scale, mask, a.causal)
+        shape = scores.type.shape
+        p = b.exp(b.sub(scores, _down(b, lse, shape)))
+        ds = _slopes(b, p, _grouped(b, g, k.type), v, inner, draw, shape)
         rest[0] = b.cast(b.sum_to(ds, mask.type.shape), mask.type.dtype)
     return dq, dk, dv, None, *rest

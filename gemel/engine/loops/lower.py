@@ -19,7 +19,7 @@ from ..ir.types import row_major
 from ..passes import FUSED, GENERIC, KEPT, run_passes
 from .assemble import schedule_cat, schedule_dynamic_update, schedule_pad
 from .attention.schedule import keeps as keeps_attention
-from .attention.schedule import schedule_attention
+from .attention.schedule import schedule_attention, schedule_attention_backward
 from .calls import Call
 from .contract import schedule_dot
 from .control import HostStep, Output, Step, schedule_if, schedule_loop, schedule_while
@@ -62,11 +62,11 @@ SCHEDULES: dict[str, Callable[[Group, Lowering], Any]] = {
     "dynamic_update": schedule_dynamic_update, "dot": schedule_dot, "scatter": schedule_scatter, "sort": schedule_sort,
     "if": schedule_if, "while": schedule_while, "loop": schedule_loop,
     **dict.fromkeys(("cumsum", "cumprod", "cummax", "cummin"), schedule_scan),
-    "attention": schedule_attention,
+    "attention": schedule_attention, "attention_backward": schedule_attention_backward,
     "conv": schedule_conv, "conv_transpose": schedule_conv_transpose, "conv_weight_grad": schedule_conv_weight_grad,
 }
 
-KEPT["attention"] = keeps_attention
+KEPT.update(dict.fromkeys(("attention", "attention_backward"), keeps_attention))
 
 
 def with_stored_outputs(program: Program) -> Program:

@@ -15,18 +15,21 @@ from .. import element
 from ..elementwise import from_memory, load_element, lower_name
 from ..gemm import arithmetic, pack
 from ..gemm.arithmetic import BLOCK, SUPER, Plain
-from ..gemm.arrays import Parameters, entry_of, moved
+from ..gemm.arrays import Parameters, moved
 from ..gemm.tile import Shape, Stream, chain
 from ..ir import KernelBuilder, Type, Val
 
 PARTIALS = 16  # running results of a reduction: see ``rowwise.reductions``
 
 
-def shape_of(target: Target, arith: Plain) -> Shape:
-    """The register tile: two vectors of queries, and as many keys as the registers hold sums for."""
+def shape_of(target: Target, arith: Plain, even: bool = False) -> Shape:
+    """The register tile: two vectors of queries, and as many keys as the registers hold sums for.
+
+    ``even``: blocks of 256 keys are whole tiles.
+    """
     if target.registers == 32:
         return Shape(8, 2)
-    return Shape(6, 2) if arith.fused else Shape(4, 2)
+    return Shape(6, 2) if arith.fused and not even else Shape(4, 2)
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Structure:
 
     Args:
         name: of the kernel's program. arith, shape: the register tile. dtype: of queries, keys, values and results.
-        wide: dtype of the scores. contiguous: the queries' rows are.
+        wide: dtype of the scores. contiguous: the queries' rows are; cotangent: those of the result's cotangent.
         causal: a query sees no key of a higher number. mask: dtype of the mask, if there is one.
         spread: the mask is the same for all queries.
     """
@@ -49,10 +52,11 @@ class Structure:
     causal: bool
     mask: DType | None
     spread: bool
+    cotangent: bool = True
 
     @property
     def key(self) -> tuple:
-        return ("attention", self)
+        return (self.name, self)
 
     @property
     def lanes(self) -> int:
@@ -81,10 +85,9 @@ class Writer:
         self.p = Parameters(k, self.parameters)
         self.scale = load_element(k, s.wide, self.args["scale"])
 
-    def entry(self, number: Val) -> None:
-        """Pointers to a batch entry."""
+    def enter(self, at: Sequence[Val]) -> None:
+        """Pointers to a batch entry, given its three indices."""
         k, p = self.k, self.p
-        at = entry_of(k, number, p)
         self.at = {}
         for name, pointer in self.args.items():
             if name != "scale":
@@ -105,13 +108,14 @@ class Writer:
         """Pack up to a block's rows of ``name`` from ``row`` on, as lanes."""
         k, p = self.k, self.p
         at = k.offset(self.at[name], row * p[f"{name}_row"], self.elem)
-        mode = "k" if self.s.contiguous else "any"
-        along = k.i64(1) if self.s.contiguous else p[f"{name}_column"]
+        contiguous = self.s.contiguous if name == "q" else self.s.cotangent
+        mode = "k" if contiguous else "any"
+        along = k.i64(1) if contiguous else p[f"{name}_column"]
         source = pack.Source(self.s.dtype, mode, at, p[f"{name}_row"], along, valid, width)
         pack.vectors(k, self.arith, self.target, source, to, k.i64(self.shape.vectors))
 
     def products(self, panel: Val, name: str, width: Val, last: Val, key: Val, to: Val, row: int) -> list[Val]:
-        """``to[i, query] = rows of name . queries`` for one tile of keys from ``key`` on; the numbers of its keys.
+        """``to[i, lane] = rows of name . panel`` for one tile of keys from ``key`` on; the numbers of its keys.
 
         Keys beyond ``last`` are copies of it. ``row``: accumulators from one key to the next.
         """
@@ -169,8 +173,8 @@ class Writer:
         return k.fadd(value, seen if seen.type == value.type else k.convert(
             "fpext" if Type(seen.type.elem).bits < Type(self.acc).bits else "fptrunc", seen, self.acc))
 
-    def causal(self, values: list[Val], keys: Sequence[Val], row: Val) -> list[Val]:
-        """Scores of a tile without those of keys behind the queries."""
+    def causal(self, values: list[Val], keys: Sequence[Val], row: Val, instead: float) -> list[Val]:
+        """A tile with ``instead`` for keys behind the queries, which begin at ``row``."""
         k, vectors, lanes = self.k, self.shape.vectors, self.arith.lanes
         if not self.s.causal:
             return values
@@ -181,7 +185,7 @@ class Writer:
                 ahead = k.convert("trunc", keys[n // vectors] - row, "i32")
                 queries = k.binary("iadd", k.lane_ids(lanes, "i32"), k.const(n % vectors * lanes, Type("i32", lanes)))
                 seen = k.compare("sle", k.splat(ahead, lanes), queries)
-                found.append(k.select(seen, value, k.const(float("-inf"), value.type)))
+                found.append(k.select(seen, value, k.const(instead, value.type)))
             return found
         return list(k.if_(k.compare("sgt", keys[-1], row), hidden, lambda: values))
 
@@ -216,7 +220,7 @@ class Writer:
             k.if_(k.and_(deep, ends), lambda: self.total(to, totals, count, width, last, length))
         k.loop(0, length, BLOCK, body=block, nonempty=True)
 
-    def total(self, sums: Val, totals: Val, count: Val, width: int, last: Val, length: Val) -> None:
+    def total(self, sums: Val, totals: Val, count: Val, width: Val | int, last: Val, length: Val) -> None:
         """Add a super-block's sums to the totals; after the last one these are the sums."""
         k = self.k
         opening, closing = k.compare("sle", last, k.i64(SUPER)), k.compare("eq", last, length)

@@ -15,6 +15,7 @@ from ...ir.primitives import ROWS
 from .. import element
 from ..expression import Expression
 from ..gemm.arithmetic import BLOCK
+from ..gemm.arrays import entry_of
 from ..gemm.finish import Finish, Place, Tile, emit_finish
 from ..gemm.tile import Stream
 from ..ir import Kernel, Type, Val
@@ -36,7 +37,7 @@ class Writer(block.Writer):
         k, p, s = self.k, self.p, self.s
         entry = k.udiv(number, p["blocks"])
         self.row = (p["blocks"] - 1 - (number - entry * p["blocks"])) * s.lanes  # the longest first
-        self.entry(entry)
+        self.enter(entry_of(k, entry, p))
         self.valid = k.smin(k.i64(s.lanes), p["rows"] - self.row)
         self.scores, self.sums = self.scratch("scores"), self.scratch("sums")
         self.panel("q", self.row, self.valid, p["width"], k.scratch)
@@ -69,7 +70,8 @@ class Writer(block.Writer):
             values = [self.scored(value, numbers[n // self.shape.vectors], self.row, self.valid,
                                   n % self.shape.vectors * self.arith.lanes, masks)
                       for n, (value, _) in enumerate(tile)]
-            for n, (value, (_, place)) in enumerate(zip(self.causal(values, numbers, self.row), tile, strict=True)):
+            values = self.causal(values, numbers, self.row, float("-inf"))
+            for n, (value, (_, place)) in enumerate(zip(values, tile, strict=True)):
                 k.store(value, place)
                 j = n % self.shape.vectors
                 found[j] = self.function("max", found[j], value)
