@@ -13,6 +13,9 @@ A few rows times a matrix with contiguous rows have a kernel of their own (``row
 result and long k are split at super-blocks, each an entry of one more batch dimension, and added up (``combine``).
 
 Nothing here changes a result's bits: every choice sums in the same order.
+
+A large operand is packed and used piece by piece: the copy stays in the last-level cache and memory does not hold it
+twice.
 """
 from __future__ import annotations
 
@@ -23,6 +26,8 @@ from dataclasses import dataclass, replace
 from ...base import dtypes as dt
 from ...base.dtypes import DType
 from ...base.target import Target, host
+from ...ir.op import op
+from ...ir.primitives import ROWS
 from ..calls import Call, KernelSpec, Operand, Refusal, Schedule, Temp
 from . import arithmetic, combine, kernel, pack, rows
 from .arithmetic import SUPER, TILE_K, Arithmetic, Plain, Tiles
@@ -30,7 +35,7 @@ from .cut import Work, choose_cut
 from .finish import Finish, kind_of
 from .kernel import Structure
 from .operand import PackedLayout, pack_operand, panel_count
-from .problem import MAX_BATCH, Access, GemmProblem
+from .problem import MAX_BATCH, Access, Expression, GemmProblem, accumulator
 from .tile import Shape
 
 L2_BYTES = 256 << 10       # a block of scalar panels: half of the second-level cache
@@ -40,6 +45,7 @@ TASKS_PER_THREAD = 4       # so that a thread that is disturbed delays the other
 LINE_BYTES, L1_SETS, L1_WAYS = 64, 64, 8
 IN_PLACE_BYTES = 128 << 10 # a scalar operand up to this extent is read in place whatever its strides
 TASK_CYCLES = 12_000       # a task worth sharing: some times what waking a worker that spins costs
+PIECE = 32 << 20           # a packed copy of more bytes than this is made and used piece by piece
 FEW_LANES = 64             # rows of tiles are read in place for so few lanes
 
 #: cycles an element costs, measured on AVX2
@@ -251,6 +257,7 @@ def gemm(problem: GemmProblem, a: Operand, b: Operand, inputs: Sequence[Operand]
         return []
     if p.k == 0:
         return [combine_call(p, arith, Temp(64), 0, 0, inputs, outputs, threads)]
+    whole = choice is not None or any(kept)
     choice = choice or choose(p, arith, target, threads, packed_a, packed_b, kept)
     if isinstance(arith, Tiles):
         choice = _tile_choice(p, choice, arith, target)
@@ -263,7 +270,90 @@ def gemm(problem: GemmProblem, a: Operand, b: Operand, inputs: Sequence[Operand]
     cycles = estimate(p, choice, arith) * math.prod(p.batch)
     if not (packed_a or packed_b) and (choice.split or _worth_splitting(p, choice, arith, cycles, threads)):
         return _split(p, arith, a, b, inputs, outputs, target, threads, choice)
+    if not (packed_a or packed_b or whole):
+        if _long(p, arith, choice):
+            return _by_super_blocks(p, a, b, inputs, outputs, target, threads, choice, chain)
+        if choice.s_packed:
+            return _by_rows(p, arith, choice, a, b, inputs, outputs, threads)
     return _tiled(p, arith, choice, a, b, inputs, outputs, threads, packed_a, packed_b)
+
+
+def _packed_bytes(side: _Side, which: str, p: GemmProblem, arith: Arithmetic, shape: Shape) -> int:
+    real = tuple(size for size, stride in zip(p.batch, side.batch, strict=True) if stride)
+    return PackedLayout(which, arith, shape, side.dtype, real, side.count, p.k).nbytes
+
+
+def _long(p: GemmProblem, arith: Arithmetic, choice: Choice) -> bool:
+    """Is the vector operand long, and a packed copy so large that sums between super-blocks take much less?"""
+    _, v = _sides(p, Operand(None), Operand(None), choice.swap)
+    if p.k <= SUPER or choice.v_mode != "task" or accumulator(p.dtype, p.out) is not p.out:
+        return False
+    copy = _packed_bytes(v, "v", p, arith, choice.shape)
+    return copy > PIECE and copy > 4 * math.prod(p.batch) * p.m * p.n * p.out.itemsize
+
+
+def _by_super_blocks(p: GemmProblem, a: Operand, b: Operand, inputs: Sequence[Operand], outputs: Sequence[Operand],
+                     target: Target, threads: int, choice: Choice, chain: bool) -> Schedule:
+    """One contraction per super-block of k, one after the other, each added to the sums before: the canonical order.
+
+    The epilogue belongs to the last one; the sums wait in memory.
+    """
+    size, calls, last = p.dtype.itemsize, [], (p.k - 1) // SUPER * SUPER
+    sums = Operand(Temp(math.prod(p.batch) * p.m * p.n * p.out.itemsize))
+    rows_of = (p.n, 1) if not choice.swap else (1, p.m)
+    batch, entry = [], p.m * p.n
+    for count in reversed(p.batch):
+        batch.insert(0, entry)
+        entry *= count
+    at = Access(tuple(batch), *rows_of)
+    for first in range(0, p.k, SUPER):
+        expression = p.expression if first == last else None
+        piece = replace(p, k=min(SUPER, p.k - first), epilogue=_after(p.out, expression) if first else expression,
+                        inputs=(at,) * bool(first) + (p.inputs if first == last else ()),
+                        outputs=p.outputs if first == last else (at,))
+        found = gemm(piece, _moved(a, first * p.a_k * size), _moved(b, first * p.b_k * size),
+                     [*([sums] if first else []), *(inputs if first == last else [])],
+                     outputs if first == last else [sums], target, threads, choice=choice, chain=chain)
+        assert not isinstance(found, Refusal)
+        calls += found
+    return calls
+
+
+def _after(dtype: DType, expression: Expression | None) -> Expression:
+    """An epilogue (None: nothing) of the sum of its second and first input; its further inputs follow."""
+    add = (op(ROWS["add"]), (1, 0))
+    if expression is None:
+        return Expression((dtype, dtype), (add,), (dtype,), (2,))
+    n = len(expression.inputs)
+
+    def moved(i: int) -> int:
+        return n + 1 if i == 0 else i + 1 if i < n else i + 2
+
+    nodes = [(the_op, tuple(map(moved, operands))) for the_op, operands in expression.nodes]
+    return Expression((dtype, *expression.inputs), (add, *nodes), (dtype, *expression.dtypes),
+                      tuple(map(moved, expression.outputs)))
+
+
+def _by_rows(p: GemmProblem, arith: Arithmetic, choice: Choice, a: Operand, b: Operand, inputs: Sequence[Operand],
+             outputs: Sequence[Operand], threads: int) -> Schedule:
+    """Parts of the scalar operand whose packed copies are small, one after the other."""
+    s, _ = _sides(p, a, b, choice.swap)
+    pieces = -(-_packed_bytes(s, "s", p, arith, choice.shape) // PIECE)
+    panels = -(-s.count // choice.shape.height)
+    rows_of = -(-panels // pieces) * choice.shape.height
+    calls: list[Call] = []
+    dtypes = (*p.expression.inputs[1:], *(p.expression.dtype(o) for o in p.expression.outputs))
+    for first in range(0, s.count, rows_of):
+        count = min(rows_of, s.count - first)
+        piece = replace(p, n=count) if choice.swap else replace(p, m=count)
+        scalars = _moved(s.operand, first * s.free * s.dtype.itemsize)
+        arrays = [_moved(x, first * _lay(access, choice.swap)[0] * dtype.itemsize) for x, access, dtype in zip(
+            (*inputs, *outputs), (*p.inputs, *p.outputs), dtypes, strict=True)]
+        found = _tiled(piece, arith, choice, a if choice.swap else scalars, scalars if choice.swap else b,
+                       arrays[:len(inputs)], arrays[len(inputs):], threads, None, None)
+        assert not isinstance(found, Refusal)
+        calls += found
+    return calls
 
 
 def _tile_choice(p: GemmProblem, choice: Choice, arith: Tiles, target: Target) -> Choice:
