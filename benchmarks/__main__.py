@@ -8,6 +8,7 @@ memory mapped (glibc's malloc settings): large tensors are bound by page faults 
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.metadata
 import importlib.util
 import json
@@ -42,6 +43,10 @@ WORKLOADS = {
     "W8": [(f"W8 {name}", 1.0, "ms") for name in ("forward", "train")],
     "W10": [(f"W10 {name}", 1.0, "ms") for name in ("forward", "train")],
 }
+
+
+#: workloads whose kernels are listed
+WITH_KERNELS = ("W6", "W7", "W8", "W10")
 
 
 class Worker:
@@ -97,7 +102,34 @@ def compare(case: str, work: float, unit: str, labels: list[str], rounds: int, b
         ratio = statistics.median(t / g for t, g in zip(times[label], times["gemel"], strict=True))
         print(f"  {label:14s} {figure(statistics.median(times[label]), work, unit):10.2f} {unit:8s} "
               f"x{ratio:6.2f}   first {first[label]:7.3f} s   peak {worker.ask(memory=1):7.0f} MiB", flush=True)
+    if case.split()[0] in WITH_KERNELS:
+        kernels(workers["gemel"])
+    for worker in workers.values():
         worker.close()
+
+
+def kernels(worker: Worker) -> None:
+    """Print a table of the kernels: time, rates, and the share of what the machine could do, in operations or bytes."""
+    rows = worker.ask(profile=3)
+    operations, traffic = limits()
+    total = sum(seconds for _, _, seconds, _, _ in rows)
+    print(f"  of {operations / 1e9:.0f} GFLOP/s and {traffic / 1e9:.1f} GB/s that the machine reaches in f32:")
+    print(f"  {'kernel':64s} {'calls':>6s} {'ms':>8s} {'share':>6s} {'GFLOP/s':>8s} {'GB/s':>6s} {'of limit':>8s}")
+    for name, calls, seconds, flops, nbytes in rows:
+        if seconds < total / 200:
+            continue
+        reached = max(flops / seconds / operations, nbytes / seconds / traffic)
+        print(f"  {name:64.64s} {calls:6.0f} {seconds * 1e3:8.3f} {seconds / total:6.1%} {flops / seconds / 1e9:8.1f} "
+              f"{nbytes / seconds / 1e9:6.1f} {reached:8.0%}")
+
+
+@functools.cache
+def limits() -> tuple[float, float]:
+    """Multiply-adds in registers (operations a second), and memory traffic (bytes a second), of all threads."""
+    from .common import fma_limit, memory_limit
+    threads = len(os.sched_getaffinity(0))
+    run, operations = fma_limit(threads)
+    return max(operations * 3 / run(3) for _ in range(5)), memory_limit(threads)
 
 
 def import_times(labels: list[str], rounds: int) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -96,6 +97,17 @@ def fma_limit(threads: int) -> tuple[Callable[[int], float], float]:
                 threads, 1, (1,))
     plan = Plan([call], {"x": x, "y": np.zeros(64 * threads, np.float32)}, threads)
     return timer(plan), 2.0 * n * count * lanes * threads
+
+
+def memory_limit(threads: int) -> float:
+    """Bytes a second that ``c = a + b`` moves on all threads, with arrays far larger than any cache."""
+    parts = [[np.ones(1 << 24, np.float32) for _ in range(3)] for _ in range(threads)]
+    with ThreadPoolExecutor(threads) as workers:
+        def run() -> float:
+            start = time.perf_counter()
+            list(workers.map(lambda p: np.add(p[0], p[1], out=p[2]), parts))
+            return time.perf_counter() - start
+        return threads * 3 * parts[0][0].nbytes / min(run() for _ in range(6))
 
 
 def compare(contestants: dict[str, tuple[Callable[[int], float], int]], work: float, rounds: int,

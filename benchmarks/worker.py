@@ -3,7 +3,8 @@
     python -m benchmarks.worker gemel|gemel.compile|torch|torch.compile|jax|tf|tf.xla
 
 Requests: ``{"case": name}`` prepares a workload and runs it once (answer: seconds, or null where this framework
-has no such program); ``{"run": n}`` runs it n times (answer: seconds); ``{"memory": 1}``: peak resident MiB.
+has no such program); ``{"run": n}`` runs it n times (answer: seconds); ``{"memory": 1}``: peak resident MiB;
+``{"profile": n}`` (Gemel alone): the kernels of n runs (answer: name, calls, seconds, operations and bytes of each).
 """
 from __future__ import annotations
 
@@ -24,6 +25,15 @@ def programs(framework: str):
     return importlib.import_module("benchmarks.programs.torch_like").Programs(name, bool(compiled))
 
 
+def profile(run, n: int) -> list[tuple]:
+    """The kernels of ``n`` runs, the one that takes longest first."""
+    import gemel
+    with gemel.debug.profile() as seen:
+        for _ in range(n):
+            run()
+    return [(f"{r.name} {r.label}".strip(), r.calls / n, r.seconds / n, r.flops / n, r.nbytes / n) for r in seen.rows]
+
+
 def main() -> None:
     cases = programs(sys.argv[1]).cases
     run = None
@@ -41,6 +51,8 @@ def main() -> None:
             for _ in range(request["run"]):
                 run()
             answer = time.perf_counter() - start
+        elif "profile" in request:
+            answer = profile(run, request["profile"])
         else:
             answer = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps(answer), flush=True)

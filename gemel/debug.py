@@ -112,9 +112,10 @@ def wait_for_compilation(timeout: float | None = None) -> bool:
 
 @dataclass(frozen=True)
 class KernelTime:
-    """One row of a profile: a kernel with all its calls."""
+    """One row of a profile: a kernel with all its calls that compute the same (``label``, where it says more)."""
 
     name: str
+    label: str
     calls: int
     seconds: float
     flops: int
@@ -129,9 +130,10 @@ class Profile:
 
     def __str__(self) -> str:
         total = sum(r.seconds for r in self.rows) or 1.0
-        lines = [f"{'kernel':60s} {'calls':>6s} {'ms':>9s} {'share':>6s} {'GOP/s':>8s} {'GB/s':>7s}"]
+        lines = [f"{'kernel':72s} {'calls':>6s} {'ms':>9s} {'share':>6s} {'GOP/s':>8s} {'GB/s':>7s}"]
         for r in self.rows:
-            lines.append(f"{r.name:60.60s} {r.calls:6d} {r.seconds * 1e3:9.3f} {r.seconds / total:6.1%} "
+            name = f"{r.name} {r.label}"
+            lines.append(f"{name:72.72s} {r.calls:6d} {r.seconds * 1e3:9.3f} {r.seconds / total:6.1%} "
                          f"{r.flops / r.seconds / 1e9:8.1f} {r.nbytes / r.seconds / 1e9:7.1f}")
         return "\n".join(lines)
 
@@ -144,6 +146,6 @@ def profile() -> Iterator[Profile]:
     try:
         yield result
     finally:
-        result.rows = sorted((KernelTime(name, *entry) for name, entry in native_plan.profiled.items()),
+        result.rows = sorted((KernelTime(*names, *entry) for names, entry in native_plan.profiled.items()),
                              key=lambda r: -r.seconds)
         native_plan.profiled = None

@@ -42,7 +42,8 @@ def _recurrent(mode: str, projected: bool = False, biased: bool = True, backward
     width = 3 if projected else hidden
     arrays = [normal(steps, rows, gates * hidden), other(gates * hidden, width), apart(rows, width)]
     arrays += [normal(width, hidden)] * projected + [other(rows, hidden)] * (mode == "LSTM")
-    return _make("recurrent", arrays + [normal(gates * hidden)] * biased, (mode, projected, biased, backwards),
+    arrays += [normal(gates * hidden), other(gates * hidden)] * biased
+    return _make("recurrent", arrays, (mode, projected, biased, backwards),
                  f"{mode}{projected:d}{biased:d}{backwards:d}{steps}")
 
 

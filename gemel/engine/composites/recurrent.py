@@ -51,20 +51,32 @@ def _parts(b, x, n):
     return [b.slice(x, (*low, i * k), (*lead, (i + 1) * k)) for i in range(n)]
 
 
-def _lstm(b, x, h, c):
+def _gates(b, product, bias, n):
+    """The n parts of a product (or those parts) plus those of a bias, in the compute type.
+
+    The parts are added apart: what reads a part cannot finish the product's tiles, which are stored as they are and
+    added where the gates are computed.
+    """
+    parts = product if isinstance(product, list) else _parts(b, product, n)
+    if bias is not None:
+        parts = [b.add(p, b.expand(v, p.type.shape)) for p, v in zip(parts, _parts(b, bias, n), strict=True)]
+    return [b.cast(p, compute_type(p.type.dtype)) for p in parts]
+
+
+def _lstm(b, x, h, c, bias_x=None, bias_h=None):
     """Next h and c in the compute type, and what the derivative needs: i, f, g, o."""
-    wide = compute_type(x.type.dtype)
-    i, f, g, o = _parts(b, b.add(b.cast(x, wide), b.cast(h, wide)), 4)
+    wide = compute_type(c.type.dtype)
+    i, f, g, o = (b.add(p, q) for p, q in zip(_gates(b, x, bias_x, 4), _gates(b, h, bias_h, 4), strict=True))
     i, f, g, o = b.sigmoid(i), b.sigmoid(f), b.tanh(g), b.sigmoid(o)
     new = b.add(b.mul(f, b.cast(c, wide)), b.mul(i, g))
     return b.mul(o, b.tanh(new)), new, (i, f, g, o)
 
 
-def _gru(b, x, h, state):
+def _gru(b, x, h, state, bias_x=None, bias_h=None):
     """Next state in the compute type, and what the derivative needs: r, z, n and h_n."""
-    wide = compute_type(x.type.dtype)
-    xr, xz, xn = _parts(b, b.cast(x, wide), 3)
-    hr, hz, hn = _parts(b, b.cast(h, wide), 3)
+    wide = compute_type(state.type.dtype)
+    xr, xz, xn = _gates(b, x, bias_x, 3)
+    hr, hz, hn = _gates(b, h, bias_h, 3)
     r, z = b.sigmoid(b.add(xr, hr)), b.sigmoid(b.add(xz, hz))
     n = b.tanh(b.add(xn, b.mul(r, hn)))
     return b.add(n, b.mul(z, b.sub(b.cast(state, wide), n))), (r, z, n, hn)
@@ -86,11 +98,12 @@ def gru_gates(b, x, h, state):
 
 # --- all steps of a layer ------------------------------------------------------------------------------
 
-def _at(b, stacked, step):
-    """Row ``step`` of a stack."""
-    shape = stacked.type.shape[1:]
-    starts = [step] + [b.index_scalar(0)] * len(shape)
-    return b.reshape(b.dynamic_slice(stacked, starts, (1, *shape), (1,) * (len(shape) + 1)), shape)
+def _at(b, stacked, step, part=0, n=1):
+    """Row ``step`` of a stack of matrices, or of its columns one of ``n`` equal parts."""
+    _, rows, columns = stacked.type.shape
+    size = columns // n
+    starts = [step, b.index_scalar(0), b.index_scalar(part * size)]
+    return b.reshape(b.dynamic_slice(stacked, starts, (1, rows, size), (1, 1, 1)), (rows, size))
 
 
 class _Fixed:
@@ -103,19 +116,20 @@ class _Fixed:
         return {name: b.input(v.type) for name, v in self.values.items()}
 
 
-def _step(b, mode, x, product, states, project):
-    """One step: the next states, and what the derivative needs, in the dtype of ``x``."""
-    dtype = x.type.dtype
+def _step(b, mode, x, product, states, biases, project):
+    """One step: the next states, and what the derivative needs; ``x``: the gates' parts of the input's product."""
+    dtype = product.type.dtype
     if mode == "LSTM":
-        h, c, gates = _lstm(b, x, product, states[1])
+        h, c, gates = _lstm(b, x, product, states[1], *biases)
         h = b.cast(h, dtype)
         if project is not None:
             h = b.dot(h, project, (1,), (1,))
         return [h, b.cast(c, dtype)], [*(b.cast(v, dtype) for v in gates), states[1]]
     if mode == "GRU":
-        h, gates = _gru(b, x, product, states[0])
+        h, gates = _gru(b, x, product, states[0], *biases)
         return [b.cast(h, dtype)], [*(b.cast(v, dtype) for v in gates), states[0]]
-    total = b.add(x, product)
+    total = b.add(*(v if bias is None else b.add(v, b.expand(bias, v.type.shape))
+                    for v, bias in zip((*x, product), biases, strict=True)))
     return [b.tanh(total) if mode == "RNN_TANH" else b.max(total, b.full_like(total, 0))], []
 
 
@@ -123,22 +137,22 @@ def _step(b, mode, x, product, states, project):
 def recurrent(b, x, w, h, *rest, mode, projected, biased, backwards):
     """All steps of one direction of a recurrent layer (Elman, 1990; Hochreiter, 1997; Cho et al., 2014)
 
-    Operands: x W_ih^T + b_ih (T, B, gates H), W_hh, first h, then W_hr, first c (LSTM) and b_hh, as far as present.
+    Operands: x W_ih^T (T, B, gates H), W_hh, first h, then W_hr, first c (LSTM), b_ih and b_hh, as far as present.
     Results: h of all steps, the last h, the last c (LSTM), and for the derivative the gates of all steps and the state
     that each step began with.
     """
     rest = list(rest)
-    project, c, bias = (rest.pop(0) if there else None for there in (projected, mode == "LSTM", biased))
+    project, c, *biases = (rest.pop(0) if there else None for there in (projected, mode == "LSTM", biased, biased))
     states = [h] if c is None else [h, c]
-    fixed = _Fixed(x=x, w=w, project=project, bias=bias)
+    fixed = _Fixed(x=x, w=w, project=project, bias_x=biases[0], bias_h=biases[1])
     p = ProgramBuilder()
     at = p.input(tensor_type(int64))
     inner = [p.input(v.type) for v in states]
     f = fixed.inside(p)
     product = p.dot(inner[0], f["w"], (1,), (1,))
-    if bias is not None:
-        product = p.add(product, p.expand(f["bias"], product.type.shape))
-    new, kept = _step(p, mode, _at(p, f["x"], at), product, inner, f.get("project"))
+    inside = (f.get("bias_x"), f.get("bias_h"))
+    parts = [_at(p, f["x"], at, i, GATES[mode]) for i in range(GATES[mode])]
+    new, kept = _step(p, mode, parts, product, inner, inside, f.get("project"))
     found = b.loop(p.build([*new, new[0], *kept]), x.type.shape[0], states, list(fixed.values.values()), backwards)
     n = len(states)
     return found[n], *found[:n], *found[n + 1:]
@@ -236,7 +250,8 @@ def _recurrent(b, g, s):
     if lstm:
         grads.append(firsts[1])
     if a.biased:
-        grads.append(b.reduce_sum(dp, (0, 1)))
+        by_h = b.reduce_sum(dp, (0, 1))
+        grads += [by_h if dx is dp else b.reduce_sum(dx, (0, 1)), by_h]
     return grads
 
 

@@ -53,7 +53,7 @@ class Counters:
 
 
 #: kernel name -> [calls, seconds, flops, bytes] while a profile is being taken, else None
-profiled: dict[str, list] | None = None
+profiled: dict[tuple[str, str], list] | None = None
 
 
 class _Arena:
@@ -375,7 +375,7 @@ class NativePlan:
             context[_PC] = at + 1
             singles[_PC] = 0
             if profiled is not None:
-                row = profiled.setdefault(call.spec.name, [0, 0.0, 0, 0])
+                row = profiled.setdefault((call.spec.name, call.label), [0, 0.0, 0, 0])
                 for i, more in enumerate((1, seconds, call.flops, call.nbytes)):
                     row[i] += more
             if flags.NAN:

@@ -50,7 +50,7 @@ def _segments(sizes: Sequence[int]) -> list[tuple[int, int]]:
 
 def _run(mode: str, x: Any, state: State, weights: dict[str, Any], backwards: bool) -> tuple[Any, State]:
     """Outputs of steps with equally many rows, and the states behind them; ``x``: (steps, rows, gates * hidden)."""
-    optional = (weights.get("weight_hr"), *state[1:], weights.get("bias_hh"))
+    optional = (weights.get("weight_hr"), *state[1:], weights.get("bias_ih"), weights.get("bias_hh"))
     found = apply_named("recurrent", x, weights["weight_hh"], state[0], *(t for t in optional if t is not None),
                         attrs=(mode, "weight_hr" in weights, "bias_hh" in weights, backwards))
     return found[0], found[1:1 + len(state)]
@@ -169,7 +169,7 @@ class RNNBase(Module):
             sizes = [x.shape[1]] * x.shape[0]
         self._check_input(x, packed)
         states = self._states(given, sizes[0], x)
-        flat = x if packed else x.reshape(-1, x.shape[-1])
+        flat = x if packed else x.contiguous().reshape(-1, x.shape[-1])
         out, states = self._layers(flat, sizes, states)
         if packed:
             if input.unsorted_indices is not None:
@@ -231,7 +231,7 @@ class RNNBase(Module):
             for direction in range(self._directions):
                 k = layer * self._directions + direction
                 weights = {name.rsplit("_l", 1)[0]: getattr(self, name) for name in self._all_weights[k]}
-                product = F.linear(x, weights["weight_ih"], weights.get("bias_ih"))
+                product = F.linear(x, weights["weight_ih"])
                 out, end = _direction(self.mode, product, sizes, tuple(s[k] for s in states), weights, bool(direction))
                 directions.append(out)
                 last.append(end)
