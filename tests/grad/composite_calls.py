@@ -50,7 +50,7 @@ for _name, _f, _arrays in (
         ("entr", gemel.special.entr, (between(0.2, 2, 5),)),
         ("hypot", gemel.hypot, (X, Y)), ("sinc", gemel.sinc, (X,)), ("erfc", gemel.erfc, (X,)),
         ("erfcx", gemel.special.erfcx, (X,)), ("ndtr", gemel.special.ndtr, (X,)),
-        ("log_ndtr", gemel.special.log_ndtr, (X,)),
+        ("log_ndtr", gemel.special.log_ndtr, (X,)), ("ndtri", gemel.special.ndtri, (between(0.05, 0.95, 5),)),
         ("polygamma", lambda x: gemel.polygamma(2, x), (between(0.5, 3, 5),)),
         ("trigamma", lambda x: apply_named("trigamma", x), (between(0.5, 3, 5),)),
         ("zeta", lambda q: gemel.special.zeta(gemel.tensor(3.0, dtype=gemel.float64), q), (between(0.5, 3, 5),)),
