@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import subprocess
 import sys
 import zlib
@@ -378,7 +379,8 @@ def check_inner_loop(text: str, instruction: str, name: str) -> None:
     best = max(inner_loops(text), key=lambda lines: sum(instruction in line for line in lines))
     count = sum(instruction in line for line in best)
     assert count >= (2 if instruction == "tdpbf16ps" else 8), f"{name}: {count} x {instruction}"
-    spills = [line for line in best if any(r in line for r in ("(%rsp", "(%rbp", "[sp"))
+    # %rbp is a frame pointer where it has a negative displacement, and elsewhere a register like any other
+    spills = [line for line in best if re.search(r"\(%rsp|-\d+\(%rbp\)|\[sp", line)
               and not line.startswith(("cmp", "tileload"))]  # tiles' addresses may lie in any register
     assert not spills, f"{name}: spills {spills}"
 

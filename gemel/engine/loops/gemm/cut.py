@@ -69,14 +69,17 @@ def _cuts(w: Work, threads: int) -> Iterator[Cut]:
 def _cycles(w: Work, cut: Cut, threads: int) -> float:
     chunks, parts = -(-w.v_panels // cut.chunk), -(-w.s_panels // cut.part)
     tasks = -(-w.entries * chunks * parts // threads)  # of the busiest thread
-    task = cut.chunk * cut.part * w.tile + TASK_CYCLES
+    # panels are dealt out evenly: a thread of many tasks has the average, one of a single task may have the most
+    chunk = cut.chunk if tasks == 1 else w.v_panels / chunks
+    part = cut.part if tasks == 1 else w.s_panels / parts
+    task = chunk * part * w.tile + TASK_CYCLES
     before = 0.0
     if cut.packed:
         before = w.entries * -(-w.v_panels // threads) * w.pack + CALL_CYCLES * (threads > 1)
-        task += cut.chunk * w.v_bytes / STREAM_BYTES
+        task += chunk * w.v_bytes / STREAM_BYTES
     else:
-        task += cut.chunk * w.pack
-    task += cut.part * w.s_bytes / STREAM_BYTES
+        task += chunk * w.pack
+    task += part * w.s_bytes / STREAM_BYTES
     return before + tasks * task + (DISTURBED * task if threads > 1 else 0.0)
 
 

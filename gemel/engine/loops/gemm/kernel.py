@@ -26,14 +26,15 @@ from . import arithmetic, pack, tiles
 from .arithmetic import SUPER, TILE_K, Arithmetic, Tiles
 from .arrays import Arrays, Parameters, entry_of, moved
 from .finish import Finish, Tile, emit_finish, store_sums
+from .operand import first_vector
 from .tile import Shape, Stream, chain, gathered, hold
 
 PACK_STEPS = 32  # steps packed together: their rows lie in few pages
 #: i64 parameters, in order; behind them, for each epilogue array, those of ``arrays.ARRAY``
 PARAMETERS = (
     "batch1", "batch2",                          # sizes of the inner two of three batch dimensions
-    "s_count", "s_panels", "s_parts", "s_part", "s_block",
-    "v_count", "v_panels", "v_wide", "v_chunks", "v_chunk",
+    "s_count", "s_panels", "s_parts", "s_block",
+    "v_count", "v_panels", "v_wide", "v_chunks",
     "k", "steps", "pass_steps",                  # elements and steps of k in all, steps in one pass
     "s_batch0", "s_batch1", "s_batch2", "s_row", "s_step", "s_panel",
     "v_batch0", "v_batch1", "v_batch2", "v_free", "v_step",
@@ -92,15 +93,11 @@ class Writer:
     # --- panels
     def unit_of(self, panel: Val) -> Val:
         """First vector of a vector panel."""
-        return panel * self.shape.vectors - self.k.smax(self.k.i64(0), panel - self.p["v_wide"])
-
-    def is_wide(self, panel: Val) -> Val:
-        return self.k.compare("slt", panel, self.p["v_wide"])
+        return first_vector(self.k, panel, self.shape.vectors, self.p["v_panels"], self.p["v_wide"])
 
     def vectors_of(self, panel: Val) -> Val:
         """Vectors of a vector panel."""
-        widths = self.shape.widths
-        return self.k.select(self.is_wide(panel), self.k.i64(widths[0]), self.k.i64(widths[-1]))
+        return self.unit_of(panel + 1) - self.unit_of(panel)
 
     # --- the task
     def task(self, task: Val) -> None:
@@ -112,9 +109,10 @@ class Writer:
         self.s_base = moved(k, self.s_at, indices, p, "s_batch", self.elem(self.s_dtype))
         self.v_base = moved(k, self.v_at, indices, p, "v_batch", self.elem(source))
         self.bases = self.arrays.at(indices)
-        self.p0 = (task - rest * p["s_parts"]) * p["s_part"]
-        self.j0 = (rest - entry * p["v_chunks"]) * p["v_chunk"]
-        self.p1, self.j1 = k.smin(p["s_panels"], self.p0 + p["s_part"]), k.smin(p["v_panels"], self.j0 + p["v_chunk"])
+        part, chunk = task - rest * p["s_parts"], rest - entry * p["v_chunks"]
+        self.p0, self.p1 = (k.udiv(x * p["s_panels"], p["s_parts"]) for x in (part, part + 1))
+        self.j0, self.j1 = (k.udiv(x * p["v_panels"], p["v_chunks"]) for x in (chunk, chunk + 1))
+        self.unit0 = self.unit_of(self.j0)
         k.loop(0, p["steps"], p["pass_steps"], body=self.one_pass, nonempty=True)
 
     def one_pass(self, first: Val) -> None:
@@ -129,6 +127,8 @@ class Writer:
             stop = k.smin(self.p1, start + p["s_block"])
 
             def vector_panel(j: Val) -> None:
+                self.unit, self.vectors = self.unit_of(j), self.vectors_of(j)
+
                 def block(at: Val) -> None:  # of 256 k
                     k.loop(start, stop, body=lambda i: self.tile(i, j, i - start, at), nonempty=True)
                 k.loop(0, self.steps, self.arith.block // self.arith.group, body=block, nonempty=True)
@@ -137,9 +137,11 @@ class Writer:
 
     def scratch_panel(self, panel: Val) -> Val:
         """Where this task's packed copy of a vector panel is."""
-        units = self.unit_of(panel) - self.unit_of(self.j0)
+        return self.packed(self.unit_of(panel))
+
+    def packed(self, unit: Val) -> Val:
         size = self.arith.lanes * self.arith.group
-        return self.k.offset(self.k.scratch, units * size * self.steps, self.arith.panel)
+        return self.k.offset(self.k.scratch, (unit - self.unit0) * size * self.steps, self.arith.panel)
 
     def pack_chunk(self) -> None:
         """Pack the task's part of the vector operand.
@@ -185,7 +187,7 @@ class Writer:
         totals = k.offset(k.offset(k.scratch, p["totals"], "i8"), index * size, arith.acc)
         begin = self.first + at
         stop = k.smin(self.pass_end, begin + arith.block // arith.group)
-        row, lane = i * self.shape.height, self.unit_of(j) * arith.lanes
+        row, lane = i * self.shape.height, self.unit * arith.lanes
 
         fresh = k.compare("eq", k.and_(begin, self.border), k.i64(0))
         deep = k.compare("sgt", p["steps"], self.border + 1)
@@ -193,7 +195,7 @@ class Writer:
 
         def body(vectors: int) -> list[Val]:
             """Is the tile finished?"""
-            v = self.v_stream(j, lane, vectors, begin, at)
+            v = self.v_stream(lane, vectors, begin, at)
             if isinstance(arith, Tiles):
                 tiles.block(k, self.shape.height, vectors, stop - begin, self.left(i, row, begin),
                             (v.start[0], v.step * 2), fresh, sums, self.width)
@@ -215,11 +217,12 @@ class Writer:
         if len(widths) == 1:
             done, = body(widths[0])
         else:
-            done, = k.if_(self.is_wide(j), lambda: body(widths[0]), lambda: body(widths[1]))
+            wide = k.compare("eq", self.vectors, k.i64(widths[0]))
+            done, = k.if_(wide, lambda: body(widths[0]), lambda: body(widths[1]))
         ends = k.compare("eq", k.and_(stop, self.border), k.i64(0))
         k.if_(k.and_(deep, k.or_(last, ends)), lambda: self.total(sums, totals, stop))
         k.if_(k.and_(last, k.xor(done, k.const(1, I1))),
-              lambda: self.finish(k.select(deep, totals, sums), row, lane, j))
+              lambda: self.finish(k.select(deep, totals, sums), row, lane))
 
     def total(self, sums: Val, totals: Val, stop: Val) -> None:
         """Add the super-block that ends at step ``stop`` to the totals."""
@@ -253,7 +256,7 @@ class Writer:
         return (k.offset(self.s_base, row * p["s_row"] + begin * self.arith.group, "i16"), p["s_row"] * 2,
                 k.i64(2 * TILE_K))
 
-    def v_stream(self, panel: Val, lane: Val, vectors: int, begin: Val, at: Val) -> Stream:
+    def v_stream(self, lane: Val, vectors: int, begin: Val, at: Val) -> Stream:
         k, p, elem = self.k, self.p, self.elem(self.v_dtype)
         width = vectors * self.arith.lanes * self.arith.group
         if self.s.v_mode == "direct":
@@ -261,13 +264,13 @@ class Writer:
         if self.s.v_mode == "packed":
             start = k.offset(self.v_base, lane * self.arith.group * p["steps"] + begin * width, elem)
         else:
-            start = k.offset(self.scratch_panel(panel), at * width, elem)
+            start = k.offset(self.packed(self.unit), at * width, elem)
         return Stream(self.v_dtype, [start], k.i64(width))
 
-    def finish(self, at: Val, row: Val, lane: Val, j: Val) -> None:
+    def finish(self, at: Val, row: Val, lane: Val) -> None:
         k, p = self.k, self.p
         rows = k.smin(k.i64(self.shape.height), p["s_count"] - row)
-        lanes = k.smin(self.vectors_of(j) * self.arith.lanes, p["v_count"] - lane)
+        lanes = k.smin(self.vectors * self.arith.lanes, p["v_count"] - lane)
         tile = Tile(at, self.width, self.shape.height, self.width, rows, lanes)
         emit_finish(k, self.s.finish, self.target, self.arith.lanes, tile, *self.arrays.places(self.bases, row, lane))
 

@@ -26,12 +26,18 @@ _TASK_BYTES = 64 << 10  # a task packs about this much
 
 
 def panel_count(count: int, size: int) -> tuple[int, int]:
-    """Panels of at most ``size`` that share ``count`` evenly, and how many are full; the others have one less.
+    """Panels of at most ``size`` that share ``count`` vectors evenly, and how many are full; the others have one less.
 
     A count that cannot be shared so (1 by 3) leaves the last panel short.
     """
     panels = -(-count // size)
     return panels, max(0, panels - (panels * size - count))
+
+
+def first_vector(k: KernelBuilder, panel: Val, size: int, panels: Val, wide: Val) -> Val:
+    """First vector of a panel: those that are not full are spread evenly, so that any part of the panels has its share.
+    """
+    return panel * size - k.udiv(panel * (panels - wide), panels)
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,8 @@ def _build(structure: PackStructure) -> Callable[[str, Target], Kernel]:
             if s.side == "s":
                 first = panel * shape.height
             else:
-                first = (panel * shape.vectors - k.smax(k.i64(0), panel - p["wide"])) * arith.lanes
+                unit, after = (first_vector(k, x, shape.vectors, p["panels"], p["wide"]) for x in (panel, panel + 1))
+                first = unit * arith.lanes
             to = k.offset(dest, entry * p["entry"] + first * (p["steps"] * arith.group), arith.panel)
             what = pack.Source(s.dtype, s.mode, k.offset(base, first * free, elem), free, along, p["count"] - first,
                                p["k"], s.side == "s")
@@ -122,8 +129,7 @@ def _build(structure: PackStructure) -> Callable[[str, Target], Kernel]:
             elif s.side == "s":
                 pack.scalars(k, arith, what, to, shape.height)
             else:
-                wide = k.compare("slt", panel, p["wide"])
-                pack.vectors(k, arith, target, what, to, k.select(wide, k.i64(shape.vectors), k.i64(shape.widths[-1])))
+                pack.vectors(k, arith, target, what, to, after - unit)
 
         k.loop(k.begin, k.end, body=task)
         return k.finish()
