@@ -174,6 +174,34 @@ def test_16_bit_floats_accumulate_in_f32_and_round_once(dtype: dt.DType, layouts
         same(c, exact(a, b, out))
 
 
+@fused
+@pytest.mark.parametrize("layouts", ["NT", "TT"])
+@pytest.mark.parametrize("dtype", [dt.float32, dt.float64, dt.bfloat16, dt.float16])
+def test_few_rows_times_contiguous_columns(dtype: dt.DType, layouts: str) -> None:
+    """A weight as ``Linear`` stores it, read in place: strips and squares that end early, one and many super-blocks."""
+    for m, n, k in [(1, 33, 40), (3, 70, 257), (8, 64, 290), (2, 35, 4100), (5, 32, 8333)]:
+        rng = seed(m, n, k)
+        a, b = random(rng, (m, k), dtype), random(rng, (k, n), dtype)
+        x, y = (strided(v, (1, 0) if kind == "T" else (0, 1)) for v, kind in zip((a, b), layouts, strict=True))
+        for product in ((x, y), (y.T, x.T)):  # either operand may be the one of few rows
+            swapped = product[0] is not x
+            c = np.zeros((n, m) if swapped else (m, n), dtype.numpy)
+            run(*product, [c], dtype, dtype, threads=2)
+            same(c.T if swapped else c, exact(a, b, dtype))
+
+
+@pytest.mark.parametrize("dtype", [dt.int8, dt.uint8, dt.int16, dt.int32])
+def test_few_rows_of_integers_times_contiguous_columns(dtype: dt.DType) -> None:
+    for m, n, k in [(1, 33, 130), (3, 70, 261), (8, 64, 4123)]:
+        rng = seed(m, n, k)
+        a, b = random(rng, (m, k), dtype), random(rng, (k, n), dtype)
+        for x in (a, strided(a, (1, 0))):
+            c = np.zeros((m, n), np.int32)
+            run(x, strided(b, (1, 0)), [c], dtype, dt.int32, threads=2)
+            with np.errstate(all="ignore"):
+                same(c, np.matmul(a.astype(np.int32), b.astype(np.int32)))
+
+
 @pytest.mark.parametrize("dtype, out", [
     (dt.int8, dt.int32), (dt.uint8, dt.int32), (dt.int8, dt.int8), (dt.int16, dt.int16), (dt.int32, dt.int32),
     (dt.int64, dt.int64), (dt.uint8, dt.uint8), (dt.int8, dt.int64), (dt.uint16, dt.uint32)])

@@ -25,7 +25,6 @@ from .arithmetic import Arithmetic, Bytes
 from .transpose import transpose
 
 MODES = ("free", "k", "any")
-AHEAD = 32  # steps: rows of a large matrix lie in pages of their own, where the hardware does not look ahead
 
 
 @dataclass(frozen=True)
@@ -60,12 +59,17 @@ def mode_of(free: int, along: int, count: int, k: int) -> str:
     return "k" if along == 1 or k == 1 else "any"
 
 
-def _converted(k: KernelBuilder, arith: Arithmetic, source: Source, raw: Val) -> Val:
-    if source.scalar and isinstance(arith, Bytes) and arith.biased:
+def converted(k: KernelBuilder, arith: Arithmetic, raw: Val, dtype: DType, scalar: bool) -> Val:
+    """Elements of ``dtype`` in memory as a panel (of scalars) holds them."""
+    if scalar and isinstance(arith, Bytes) and arith.biased:
         return k.xor(raw, k.const(0x80, raw.type))
-    if source.elem == arith.panel:
+    if element.memory(dtype) == arith.panel:
         return raw
-    return arith.to_panel(k, element.widen(k, raw, source.dtype), source.dtype)
+    return arith.to_panel(k, element.widen(k, raw, dtype), dtype)
+
+
+def _converted(k: KernelBuilder, arith: Arithmetic, source: Source, raw: Val) -> Val:
+    return converted(k, arith, raw, source.dtype, source.scalar)
 
 
 def _elements(k: KernelBuilder, arith: Arithmetic, source: Source, to: Val, width: Val, first: Val, last: Val) -> None:
@@ -142,8 +146,6 @@ def _copied(k: KernelBuilder, arith: Arithmetic, source: Source, to: Val, width:
         out = k.offset(to, at * (width * group), arith.panel)
 
         def piece(start: Val | int, size: int) -> None:
-            for line in lines:
-                k.prefetch(k.offset(line, source.along * (AHEAD * group) + start, source.elem))
             raw = [k.load(k.offset(line, start, source.elem), Type(source.elem, size)) for line in lines]
             value = interleave(k, [_converted(k, arith, source, r) for r in raw])
             k.store(value, k.offset(out, k.i64(start) * group, arith.panel))

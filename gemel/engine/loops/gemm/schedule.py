@@ -29,8 +29,8 @@ from ...base.target import Target, host
 from ...ir.op import op
 from ...ir.primitives import ROWS
 from ..calls import Call, KernelSpec, Operand, Refusal, Schedule, Temp
-from . import arithmetic, combine, kernel, pack, rows
-from .arithmetic import SUPER, TILE_K, Arithmetic, Plain, Tiles
+from . import arithmetic, columns, combine, kernel, pack, rows
+from .arithmetic import SUPER, TILE_K, Arithmetic, Plain, Stepwise, Tiles
 from .cut import Work, choose_cut
 from .finish import Finish, kind_of
 from .kernel import Structure
@@ -74,7 +74,7 @@ class Choice:
     Args:
         swap: m is the vector dimension. shape: the tile. v_mode: ``direct``, ``packed`` (by a call of its own) or
             ``task`` (each task packs what it needs). s_packed: pack the scalar operand first.
-        rows: use the kernel for few rows. splits: super-blocks are summed apart.
+        rows, columns: use the kernel for few rows of that name. split: super-blocks are summed apart.
     """
 
     swap: bool
@@ -82,6 +82,7 @@ class Choice:
     v_mode: str = "task"
     s_packed: bool = False
     rows: bool = False
+    columns: bool = False
     split: bool = False
 
 
@@ -170,6 +171,12 @@ def choose(problem: GemmProblem, arith: Arithmetic, target: Target, threads: int
         for swap, few, many, contiguous in ((False, p.m, p.n, p.b_n), (True, p.n, p.m, p.a_m)):
             if few <= rows.MOST_ROWS and contiguous == 1 and many >= 4 * arith.lanes:
                 return Choice(swap, shapes(target, arith)[0], rows=True)
+    if not (isinstance(arith, Tiles) or packed_a or packed_b) and p.k >= 2 * arith.lanes:
+        for swap, few, many, free, along in ((False, p.m, p.n, p.b_n, p.b_k), (True, p.n, p.m, p.a_m, p.a_k)):
+            height = next((h for h in columns.HEIGHTS if h >= few), 0)
+            if height and along == 1 != free and many >= 2 * arith.lanes and columns.scratch_bytes(
+                    arith, height, arithmetic.steps_of(arith, p.k)) <= SCRATCH:
+                return Choice(swap, shapes(target, arith)[0], columns=True)
     options = []
     for swap in (False, True):
         s_layout, v_layout = (packed_b, packed_a) if swap else (packed_a, packed_b)
@@ -267,6 +274,9 @@ def gemm(problem: GemmProblem, a: Operand, b: Operand, inputs: Sequence[Operand]
         plain = arithmetic.plain(p.dtype, p.out, target)
         assert plain is not None
         return [_rows(p, plain, choice, a, b, inputs, outputs, threads)]
+    if choice.columns:
+        assert not isinstance(arith, Tiles)
+        return [_columns(p, arith, choice, a, b, inputs, outputs, threads)]
     cycles = estimate(p, choice, arith) * math.prod(p.batch)
     if not (packed_a or packed_b) and (choice.split or _worth_splitting(p, choice, arith, cycles, threads)):
         return _split(p, arith, a, b, inputs, outputs, target, threads, choice)
@@ -361,7 +371,8 @@ def _tile_choice(p: GemmProblem, choice: Choice, arith: Tiles, target: Target) -
     options = shapes(target, arith)
     shape = choice.shape if choice.shape in options else options[0]
     s, v = _sides(p, Operand(None), Operand(None), choice.swap)
-    return replace(choice, shape=shape, rows=False, v_mode="task" if choice.v_mode == "direct" else choice.v_mode,
+    v_mode = "task" if choice.v_mode == "direct" else choice.v_mode
+    return replace(choice, shape=shape, rows=False, columns=False, v_mode=v_mode,
                    s_packed=choice.s_packed or not _in_place(s, p.k, arith, shape.height, v.count))
 
 
@@ -467,6 +478,31 @@ def _rows(p: GemmProblem, arith: Plain, choice: Choice, a: Operand, b: Operand, 
                 [s.operand, v.operand, *inputs, *outputs],
                 [*(values[x] for x in rows.PARAMETERS), *_array_params(p, choice.swap)],
                 tasks, _grain(tasks, chunk * p.k, threads), _writes(2, p), _inplace(2, p), flops=p.flops,
+                nbytes=_traffic(p), label=_label(p))
+
+
+def _columns(p: GemmProblem, arith: Stepwise, choice: Choice, a: Operand, b: Operand, inputs: Sequence[Operand],
+             outputs: Sequence[Operand], threads: int) -> Call:
+    s, v = _sides(p, a, b, choice.swap)
+    height = next(h for h in columns.HEIGHTS if h >= s.count)
+    structure = columns.ColumnsStructure(arith, height, s.dtype, "k" if s.along == 1 or p.k == 1 else "any", v.dtype,
+                                         _finish(p, arith.acc, choice.swap))
+    entries, steps = math.prod(p.batch), arithmetic.steps_of(arith, p.k)
+    wanted = -(-_wanted_tasks(entries * v.count * steps * max(0.5, height / 8), threads) // entries)
+    strips = -(-v.count // arith.lanes)
+    chunks = min(strips, wanted)
+    chunk = -(-strips // chunks) * arith.lanes
+    chunks = -(-v.count // chunk)
+    batch, row = _pad(p.batch, 1), columns.packed_row(arith, steps)
+    values = {"batch1": batch[1], "batch2": batch[2], "s_count": s.count, "v_count": v.count, "v_chunks": chunks,
+              "v_chunk": chunk, "k": p.k, "steps": steps, **_batch("s_batch", s.batch), "s_row": s.free,
+              "s_step": s.along, **_batch("v_batch", v.batch), "v_free": v.free, "row": row,
+              "sums": -(-height * row * arithmetic.nbytes(arith.panel) // 64) * 64}
+    tasks = entries * chunks
+    return Call(KernelSpec(f"gemm_columns{height}_{p.dtype.ir}", structure.key, columns.build(structure)),
+                [s.operand, v.operand, *inputs, *outputs],
+                [*(values[x] for x in columns.PARAMETERS), *_array_params(p, choice.swap)],
+                tasks, _grain(tasks, chunk * steps, threads), _writes(2, p), _inplace(2, p), flops=p.flops,
                 nbytes=_traffic(p), label=_label(p))
 
 

@@ -21,7 +21,7 @@ def transpose(k: KernelBuilder, rows: Sequence[Val]) -> list[Val]:
     """Columns of the matrix whose rows these vectors are.
 
     Within 128-bit groups by interleaving (one instruction a vector on every machine), then whole groups are
-    exchanged. Limits: the number of rows is that of the lanes, or of the elements in 128 bits.
+    joined. Limits: the number of rows is that of the lanes, or of the elements in 128 bits.
     """
     lanes = rows[0].type.lanes
     unit = min(lanes, 128 // rows[0].type.bits)
@@ -40,23 +40,19 @@ def transpose(k: KernelBuilder, rows: Sequence[Val]) -> list[Val]:
         return [k.shuffle(columns[0][q], None, range(g * unit, (g + 1) * unit)) if groups > 1 else columns[0][q]
                 for g in range(groups) for q in range(unit)]
     result: list[Val] = [rows[0]] * lanes
+    even, odd = [*range(0, groups, 2)], [*range(1, groups, 2)]
+
+    def picked(x: Val, y: Val, which: list[int]) -> Val:
+        """These groups of ``x``, then of ``y``: one instruction."""
+        return k.shuffle(x, y, [start + g * unit + i for start in (0, lanes) for g in which for i in range(unit)])
+
     for q in range(unit):
-        vectors = [columns[s][q] for s in range(stacks)]
-        distance = stacks // 2
-        while distance:  # exchange the off-diagonal quarters at each scale
-            for i in range(stacks):
-                if i & distance:
-                    continue
-                x, y = vectors[i], vectors[i + distance]
-                low, high = [], []
-                for g in range(groups):
-                    own = not g & distance
-                    low += range(g * unit, (g + 1) * unit) if own else range(
-                        lanes + (g - distance) * unit, lanes + (g - distance + 1) * unit)
-                    high += range((g + distance) * unit, (g + distance + 1) * unit) if own else range(
-                        lanes + g * unit, lanes + (g + 1) * unit)
-                vectors[i], vectors[i + distance] = k.shuffle(x, y, low), k.shuffle(x, y, high)
-            distance //= 2
-        for g in range(groups):
-            result[g * unit + q] = vectors[g]
+        found = {0: [columns[s][q] for s in range(stacks)]}  # low bits of the group -> what is left to join
+        bit = 1
+        while bit < groups:
+            found = {at + own * bit: [picked(x, y, which) for x, y in zip(parts[::2], parts[1::2], strict=True)]
+                     for at, parts in found.items() for own, which in ((0, even), (1, odd))}
+            bit *= 2
+        for g, (column,) in found.items():
+            result[g * unit + q] = column
     return result
