@@ -9,8 +9,9 @@ transposed); the cheapest combination of orientation and tile by the estimate in
   scalar operand is read in place where k is contiguous and packed elsewhere;
 - a result whose vector dimension is not contiguous costs a small transposition for each tile.
 
-A few rows times a matrix with contiguous rows have a kernel of their own (``rows``). Contractions with little
-result and long k are split at super-blocks, each an entry of one more batch dimension, and added up (``combine``).
+A few rows times a matrix with contiguous rows have a kernel of their own (``rows``), and times one with contiguous
+columns (``columns``). Contractions with little result and long k are split at super-blocks, each an entry of one more
+batch dimension, and added up (``combine``).
 
 Nothing here changes a result's bits: every choice sums in the same order.
 
