@@ -64,6 +64,8 @@ def scratch_bytes(arith: Stepwise, height: int, steps: int) -> int:
 class _Writer:
     """Writes one kernel; the members are those of the current task."""
 
+    lines: list[Val]  # first elements of the strip's columns
+
     def __init__(self, name: str, target: Target, structure: ColumnsStructure) -> None:
         self.k = k = KernelBuilder(name, target.native)
         self.target, self.s, self.arith = target, structure, structure.arith

@@ -73,6 +73,8 @@ class Writer:
     """Writes one kernel; members set by a method hold until the next task or pass."""
 
     parameters = PARAMETERS
+    unit: Val     # of the vector panel at work: its first vector
+    vectors: Val  # and how many it has
 
     def __init__(self, name: str, target: Target, structure: Structure) -> None:
         self.k = k = KernelBuilder(name, target.native)

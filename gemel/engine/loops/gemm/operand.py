@@ -116,11 +116,8 @@ def _build(structure: PackStructure) -> Callable[[str, Target], Kernel]:
             entry = k.udiv(number, p["panels"])
             panel = number - entry * p["panels"]
             base = moved(k, source, entry_of(k, entry, p), p, "stride", elem)
-            if s.side == "s":
-                first = panel * shape.height
-            else:
-                unit, after = (first_vector(k, x, shape.vectors, p["panels"], p["wide"]) for x in (panel, panel + 1))
-                first = unit * arith.lanes
+            unit, after = (first_vector(k, x, shape.vectors, p["panels"], p["wide"]) for x in (panel, panel + 1))
+            first = panel * shape.height if s.side == "s" else unit * arith.lanes
             to = k.offset(dest, entry * p["entry"] + first * (p["steps"] * arith.group), arith.panel)
             what = pack.Source(s.dtype, s.mode, k.offset(base, first * free, elem), free, along, p["count"] - first,
                                p["k"], s.side == "s")
