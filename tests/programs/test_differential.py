@@ -25,7 +25,7 @@ from tests.plans import Native, interpret, same_bits
 from .generate import HOST, Grown, grow, reached
 from .minimize import minimize
 
-COUNT = int(os.environ.get("GEMEL_FUZZ", "150"))
+COUNT = int(os.environ.get("GEMEL_FUZZ", "300"))
 START = int(os.environ.get("GEMEL_FUZZ_START", "0"))
 BATCH = 50
 
