@@ -25,14 +25,14 @@ def counters() -> dict[str, int | float]:
 
     Returns:
         compiles, compile_seconds: kernels built by LLVM. kernels: distinct kernels loaded. calls: kernel calls run.
-        cache_hits, cache_misses: of the disk cache. plan_hits, plan_misses: of the plan cache. flushes: traces run.
-        syncs: observations. host_steps: operations that NumPy ran inside native plans. live_bytes, peak_bytes:
-        tensor memory.
+        bytes: what these had to read and write (calls, bytes: the body of a loop counts once). cache_hits,
+        cache_misses: of the disk cache. plan_hits, plan_misses: of the plan cache. flushes: traces run. syncs:
+        observations. host_steps: operations that NumPy ran inside native plans. live_bytes, peak_bytes: tensor memory.
     """
     return {
         "compiles": kernels.Counters.compiles, "compile_seconds": kernels.Counters.compile_seconds,
         "kernels": kernels.Counters.loaded, "calls": native_plan.Counters.calls,
-        "host_steps": native_plan.Counters.host_steps,
+        "bytes": native_plan.Counters.nbytes, "host_steps": native_plan.Counters.host_steps,
         "cache_hits": cache.Counters.hits, "cache_misses": cache.Counters.misses,
         "plan_hits": executor.Counters.plan_hits, "plan_misses": executor.Counters.plan_misses,
         "flushes": executor.Counters.flushes, "syncs": executor.Counters.syncs,

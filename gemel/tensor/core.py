@@ -142,6 +142,7 @@ class TensorCore:
             if self._value.version == cell.tracked and domain.kind != DATA:
                 kept = self._edge  # nothing but the memory has changed: the place on the tape stays
             cell.value = _snapshot(cell)
+        version = cell.version  # read before the value, which is written before it: another thread may be writing
         view = Taped(cell.value, None)
         grad, mode.grad = mode.grad, True  # a view stays on the tape, wherever it happens to be read
         try:
@@ -157,7 +158,7 @@ class TensorCore:
             edge = own  # a view that was made a leaf stays one
         self._value, self._edge = view.value, edge
         view.value.cell, view.value.version = cell.ref, cell.tracked
-        alias.seen = cell.version if cell.foreign is None else -1
+        alias.seen = version if cell.foreign is None else -1
 
     def _forget(self) -> None:
         """The storage has been written: hold its old contents no longer."""
@@ -256,13 +257,13 @@ class TensorCore:
         edge = edge if mode.grad else None
         if edge is not None:
             spare(edge, self._value)
-        _commit(alias, *_write_through(alias, alias.lenses, Taped(value, edge), uniform))
+        version = _commit(alias, *_write_through(alias, alias.lenses, Taped(value, edge), uniform))
         self._value = value
         value.cell, value.version = cell.ref, cell.tracked
         if mode.grad:
             self._edge = edge
         if cell.foreign is None:
-            alias.seen = cell.version
+            alias.seen = version
         return self
 
     def _write_part(self, lenses: tuple[Lens, ...], part: Any) -> Any:
@@ -390,8 +391,8 @@ def _written(lenses: Sequence[Lens], whole: Taped | None, part: Taped) -> Taped:
     return part
 
 
-def _commit(alias: Alias, whole: Taped, edge: Edge | None) -> None:
-    """Make ``whole`` the value of the storage; who shares it drops the value that it held."""
+def _commit(alias: Alias, whole: Taped, edge: Edge | None) -> int:
+    """Make ``whole`` the value of the storage; who shares it drops the value that it held. The version it has now."""
     cell = alias.cell
     if cell.foreign is not None and not cell.foreign.contents().flags.writeable:
         raise RuntimeError("cannot write to a tensor whose memory is read-only; clone it first")
@@ -401,9 +402,10 @@ def _commit(alias: Alias, whole: Taped, edge: Edge | None) -> None:
         domain.edge = edge
     # what stood on the tape before keeps the failed contents: the tape has no way back
     holder = cell.ref if domain.edge is before else _FirstTaped(cell, domain) if before is None else None
-    rebind(cell, whole.value, domain.kind != DATA, holder)
+    version = rebind(cell, whole.value, domain.kind != DATA, holder)
     if cell.foreign is not None:
         _write_out(cell)
+    return version
 
 
 def counted(cell: Cell) -> None:
@@ -440,22 +442,23 @@ def whole_storage(alias: Alias) -> Any:
     return out
 
 
-def rebind(cell: Cell, value: Value, tracked: bool = True, holder: Any = None) -> None:
-    """Make ``value`` the contents of a storage; who shares it drops what it held.
+def rebind(cell: Cell, value: Value, tracked: bool = True, holder: Any = None) -> int:
+    """Make ``value`` the contents of a storage; who shares it drops what it held. The version that it has now.
 
-    ``holder``: who gets that back if computing ``value`` fails.
+    ``holder``: who gets the old contents back if computing ``value`` fails.
     """
-    held = cell._contents()
+    held = cell.value or cell._contents()
     if local.capture is not None:
         local.capture.writes.setdefault(cell, held)
     if holder is not None:
         note_write(holder, held, value)
-    cell.version += 1
     cell.tracked += tracked
     cell.value = value
+    cell.version = version = cell.version + 1
     value.cell, value.version = cell.ref, cell.tracked
     for t in cell.alive():
-        t._forget()
+        t._value = forgotten(t._value.type)
+    return version
 
 
 def replace(t: TensorCore | Cell, value: Value) -> None:

@@ -128,15 +128,16 @@ def _run(trace: Trace, reason: str) -> None:
         for r, (buffer, form) in zip(roots, results, strict=True):
             v = values[r]
             v.form, v.buffer = form, buffer
-            if trace.sites:
-                _made_at[v] = _site_of(r, trace.sites)
+        if trace.sites:
+            _made_at.update({values[r]: _site_of(r, trace.sites) for r in roots})
 
     try:
         entry.run(buffers, [n for n, _ in trace.scalars], commit)
     except OutOfMemoryError as error:
         raise OutOfMemoryError(f"{error} {_largest()}") from None
     finally:
-        plans.charge(key, entry)
+        if entry.nbytes != entry.charged:
+            plans.charge(key, entry)
 
 
 def _site_of(result: int, sites: dict[int, str]) -> str:
@@ -179,8 +180,8 @@ def _restore(trace: Trace, error: BaseException) -> None:
             number[r] = v.index = len(fresh.values)
             v.trace, v.buffer = fresh, None
             fresh.values.append(v)
-    for v in fresh.leaves:
-        v.trace = fresh
+    for k, v in enumerate(fresh.leaves):  # another thread may have made it a leaf of its own trace since
+        v.index, v.trace = -1 - 2 * k, fresh
     for n in dead:
         v = trace.values[n]
         _failed[v] = poison

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import array
 import ctypes
-import functools
 import os
 import struct
 import time
@@ -50,6 +49,7 @@ class Counters:
 
     calls = 0
     host_steps = 0
+    nbytes = 0
 
 
 #: kernel name -> [calls, seconds, flops, bytes] while a profile is being taken, else None
@@ -121,6 +121,7 @@ class NativePlan:
         self._build()
         self.lowered.groups.clear()  # how the calls came about: half of a plan's memory
         tables = self.steps, self.args, self.params, self.argv, self.dyn, self.bases
+        self.traffic = sum(c.nbytes for c in self.calls)  # bytes that a run reads and writes (bodies of loops: once)
         #: about what the plan takes: measured per plan, call and equation
         self.nbytes = (_PLAN_BYTES + _CALL_BYTES * len(self.calls)
                        + _EQUATION_BYTES * len(self.lowered.program.equations)
@@ -299,29 +300,37 @@ class NativePlan:
         self.status[0] = self.context[_PC] = 0
         if flags.GUARD and not _Arena.depth:
             self.pool.poison()
-        walk: Callable[[dict[int, Buffer]], None] = self._walk
-        if profiled is not None or flags.NAN or flags.GUARD and log.on("plan"):
-            walk = functools.partial(self._walk_singly, self._singles())
+        singly = profiled is not None or flags.NAN or flags.GUARD and log.on("plan")
+        tables = self._singles() if singly else None
         interrupt: KeyboardInterrupt | None = None
         _Arena.depth += 1
         try:
             while True:
                 try:
-                    walk(buffers)
+                    if tables is None:
+                        self._walk(buffers)
+                    else:
+                        self._walk_singly(tables, buffers)
                     results = [(buffers[slot], form) for slot, form in self.results]
                     if commit is not None:
                         commit(results)
                     break
                 except KeyboardInterrupt as signal:
                     at = self.context[_PC]
+                    if tables is not None and tables[1][_PC] == 2 * at + 1:
+                        at += 1  # this step has run
                     if at <= self.first_donated and at != self.stop:
                         raise
                     interrupt = signal  # donated memory has been written: go on from there
         finally:
             _Arena.depth -= 1
         Counters.calls += len(self.calls)
+        Counters.nbytes += self.traffic
         if interrupt is not None:
-            raise interrupt
+            try:
+                raise interrupt
+            finally:
+                del interrupt, buffers, results  # its traceback holds this frame
         return results
 
     def _copy_scalars(self, buffers: dict[int, Buffer]) -> None:

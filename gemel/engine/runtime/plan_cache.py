@@ -46,16 +46,15 @@ class PlanCache:
         """The entry of a key, which is now the latest one."""
         found = self._entries.get(key)
         if found is not None:
-            with self._lock:
-                if key in self._entries:
-                    self._entries.move_to_end(key)
+            try:
+                self._entries.move_to_end(key)
+            except KeyError:  # another thread's plans have pushed it out just now
+                return None
         return found
 
     def charge(self, key: tuple, entry: Entry) -> None:
         """Keep an entry that has run, and forget others if that makes them too large together."""
         size = entry.nbytes
-        if size == entry.charged:
-            return
         with self._lock:
             before = self._entries.get(key)
             if before is not entry:  # new, or another thread's is in its place, or it was forgotten while it ran

@@ -48,13 +48,9 @@ class Entry:
         self.fused: NativePlan | None = None
         self.requested = 0  # the process that has asked for the fused plan: a forked child asks again
         self.refusal = ""
-        self.charged = 0  # bytes that the cache has counted for it
-
-    @property
-    def nbytes(self) -> int:
-        """About what the entry takes: measured per equation and call."""
-        return _EQUATION_BYTES * len(self.program.equations) + sum(
-            plan.nbytes for plan in (self.generic, self.fused) if plan is not None)
+        #: about what the entry takes, and what the cache has counted for it
+        self.nbytes = self.charged = 0
+        self._weigh()
 
     def run(self, leaves: Sequence[Buffer], scalars: Sequence[Any], commit: Commit) -> None:
         """Compute the outputs and hand (buffer, form) of each to ``commit`` (see :meth:`NativePlan.run`)."""
@@ -70,10 +66,13 @@ class Entry:
         if flags.NAN:  # op by op, whatever the tier; it may stop anywhere, so that nothing is donated
             return NativePlan(run_passes(self.program, GENERIC), self.forms, (), False)
         if self.fused is not None and tier != "0":
-            self.generic = None
+            if self.generic is not None:
+                self.generic = None
+                self._weigh()
             return self.fused
         if tier == "1":
             self.fused = self.build(FUSED, True)
+            self._weigh()
             return self.fused
         me = os.getpid()
         if tier == "auto" and self.requested != me:
@@ -85,9 +84,15 @@ class Entry:
             elif self.runs >= HOT:
                 self.requested = me
                 service.submit(self.build_fused)
-        if self.generic is None:
-            self.generic = self.build(GENERIC, False)
-        return self.generic
+        generic = self.generic  # which another thread may drop
+        if generic is None:
+            generic = self.generic = self.build(GENERIC, False)
+            self._weigh()
+        return generic
+
+    def _weigh(self) -> None:
+        self.nbytes = _EQUATION_BYTES * len(self.program.equations) + sum(
+            plan.nbytes for plan in (self.generic, self.fused) if plan is not None)
 
     def build(self, passes, fused: bool) -> NativePlan:
         return NativePlan(run_passes(self.program, passes), self.forms, self.donate, fused, self.updates)
@@ -96,6 +101,7 @@ class Entry:
         """Prepare the fused plan (in the background, unless the program is heavy); the next run takes it."""
         try:
             self.fused = self.build(FUSED, True)
+            self._weigh()
         except Exception as error:  # the generic plan keeps running: say why, lose nothing
             if service.closing:
                 return

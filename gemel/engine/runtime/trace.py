@@ -190,12 +190,15 @@ def scalar(number: Any, dtype: dt.DType) -> Value:
     return v
 
 
-def adopt(trace: Trace, v: Value) -> bool:
-    """Make ``v`` an input of ``trace``; True if it cannot be one, because it stands for a batch (``batched``)."""
+def adopt(trace: Trace, v: Value) -> int | None:
+    """Make ``v`` an input of ``trace``; its number, or None if it stands for a batch (``batched``).
+
+    The number is to be used at once: another thread may make the same value an input of its own trace.
+    """
     buffer = v.buffer
     while buffer is None:
         if v.__class__ is not Value:
-            return True
+            return None
         other = v.trace
         assert failure is not None and flush is not None
         if other is None:
@@ -203,16 +206,16 @@ def adopt(trace: Trace, v: Value) -> bool:
         flush(other, "a value recorded by another thread is used here")
         buffer = v.buffer  # still None if that thread was interrupted: it is pending in a new trace
     if buffer.__class__ is Buffer:
-        v.index = -1 - 2 * len(trace.leaves)
+        number = -1 - 2 * len(trace.leaves)
         trace.leaves.append(v)
         trace.pinned += buffer.nbytes
         if trace.pinned > flags.PENDING_BYTES:
             trace.limit = min(trace.limit, len(trace.values) + 1)  # look for a place to cut soon
     else:
-        v.index = -2 - 2 * len(trace.scalars)
+        number = -2 - 2 * len(trace.scalars)
         trace.scalars.append((buffer, v.type))
-    v.trace = trace
-    return False
+    v.index, v.trace = number, trace  # drops what it was in before, and that may run anything
+    return number
 
 
 def record(op: Op, operands: Sequence[Value]) -> Any:
@@ -226,31 +229,34 @@ def record(op: Op, operands: Sequence[Value]) -> Any:
     trace = local.trace
     if trace.closed:
         trace = local.trace = new_trace()
+    entry: list[Any] = [op]
     for v in operands:
-        if v.trace is not trace and adopt(trace, v):
+        number = v.index if v.trace is trace else adopt(trace, v)
+        if number is None:
             return divert(op, operands)
-    entry = [op]
-    entry += [v.index for v in operands]
+        entry.append(number)
     values = trace.values
     if types.__class__ is not tuple:
         out = Value()
         out.type = out.form = types
         out.buffer = out.cell = None
         out.trace = trace
-        trace.code += entry
         out.index = len(values)
+        trace.code += entry  # nothing comes between this line and the next: no interrupt, no other thread
         values.append(out)
     else:
-        trace.code += entry
         out = []
+        number = len(values)
         for t in types:
             v = Value()
             v.type = v.form = t
             v.buffer = v.cell = None
             v.trace = trace
-            v.index = len(values)
-            values.append(v)
+            v.index = number
+            number += 1
             out.append(v)
+        trace.code += entry
+        values.extend(out)
         out = tuple(out)
     if trace.closed:  # another thread flushed this trace while the entry was being written
         return record(op, operands)
@@ -300,15 +306,17 @@ class TraceBuilder(Builder):
         trace = local.trace
         if found is None or trace.closed or len(trace.values) + 1 >= trace.limit or flags.LINES:
             return record(_ADD, (x, y))
-        if x.trace is not trace and adopt(trace, x) or y.trace is not trace and adopt(trace, y):
+        left = x.index if x.trace is trace else adopt(trace, x)
+        right = y.index if y.trace is trace else adopt(trace, y)
+        if left is None or right is None:
             return divert(_ADD, (x, y))
         v = Value()
         v.type = v.form = found
         v.buffer = v.cell = None
         v.trace = trace
-        trace.code += (_ADD, x.index, y.index)
         values = trace.values
         v.index = len(values)
+        trace.code += (_ADD, left, right)
         values.append(v)
         return record(_ADD, (x, y)) if trace.closed else v
 
