@@ -81,15 +81,17 @@ def fast_binary(name: str, slow: Slow, scalar: str | None = None,
         trace = local.trace
         if trace.closed:
             trace = local.trace = new_trace()
-        if a.trace is not trace and adopt(trace, a) or b.trace is not trace and adopt(trace, b):
+        left = a.index if a.trace is trace else adopt(trace, a)
+        right = b.index if b.trace is trace else adopt(trace, b)
+        if left is None or right is None:
             return apply(the_op, self, other)
         v = Value()
         v.type = v.form = found
         v.buffer = v.cell = None
         v.trace = trace
         values = trace.values
-        trace.code += (the_op, a.index, b.index)
         v.index = len(values)
+        trace.code += (the_op, left, right)
         values.append(v)
         if trace.closed:
             return method(self, other)
@@ -165,7 +167,8 @@ def fast_scalar(name: str, slow: Slow, int_kinds: str = "fi") -> Callable[[Any, 
         trace = local.trace
         if trace.closed:
             trace = local.trace = new_trace()
-        if a.trace is not trace and adopt(trace, a):
+        mine = a.index if a.trace is trace else adopt(trace, a)
+        if mine is None:
             return apply(the_op, self, wrap(number(other, types[1].dtype)))
         scalars = trace.scalars
         index = -2 - 2 * len(scalars)
@@ -175,8 +178,8 @@ def fast_scalar(name: str, slow: Slow, int_kinds: str = "fi") -> Callable[[Any, 
         v.buffer = v.cell = None
         v.trace = trace
         values = trace.values
-        trace.code += (the_op, a.index, index)
         v.index = len(values)
+        trace.code += (the_op, mine, index)
         values.append(v)
         if trace.closed:
             return method(self, other)
@@ -229,15 +232,16 @@ def fast_unary(name: str, slow: Callable[[Any], Any]) -> Callable[[Any], Any]:
         trace = local.trace
         if trace.closed:
             trace = local.trace = new_trace()
-        if a.trace is not trace and adopt(trace, a):
+        mine = a.index if a.trace is trace else adopt(trace, a)
+        if mine is None:
             return apply(the_op, self)
         v = Value()
         v.type = v.form = found
         v.buffer = v.cell = None
         v.trace = trace
         values = trace.values
-        trace.code += (the_op, a.index)
         v.index = len(values)
+        trace.code += (the_op, mine)
         values.append(v)
         if trace.closed:
             return method(self)
