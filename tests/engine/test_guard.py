@@ -137,3 +137,32 @@ del kept
 assert not guard._blocks and memory.allocate(100).size_class < 0
 """)
     assert found.returncode == 0 and found.stderr.count("20 blocks lie between guard pages") == 1, found.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX only")
+def test_forks_beside_threads_that_allocate() -> None:
+    """The locks of the allocator and of its guarded blocks are taken in one order, by forks too."""
+    found = result("""
+import os, threading
+from gemel.engine.device import memory
+done = False
+
+def work():
+    while not done:
+        memory.allocate(100)
+
+threads = [threading.Thread(target=work) for _ in range(2)]
+for t in threads:
+    t.start()
+for _ in range(50):
+    pid = os.fork()
+    if pid == 0:
+        memory.allocate(100)
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+done = True
+for t in threads:
+    t.join()
+print("over")
+""")
+    assert found.returncode == 0 and found.stdout == "over\n", found.stderr

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-#: outermost first: a plan runs; the pool changes; the table of kernels; LLVM; the table of plans; the allocator
-ORDER = ("run", "pool", "kernels", "llvm", "plans", "memory")
+#: outermost first: a plan runs; the pool changes; the table of kernels; LLVM; the table of plans; the allocator; its
+#: blocks between guard pages
+ORDER = ("run", "pool", "kernels", "llvm", "plans", "memory", "guard")
 
 _locks: dict[str, Any] = {}
 

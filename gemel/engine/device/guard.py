@@ -14,13 +14,13 @@ from __future__ import annotations
 import ctypes
 import functools
 import mmap
-import os
 import sys
 import threading
 from collections import deque
 from typing import Any
 
 from ..base.errors import UnsupportedError
+from ..base.forks import fork_lock
 
 EXACT = 1 << 18
 QUARANTINE = 512
@@ -31,9 +31,8 @@ _FAILED = ctypes.c_void_p(-1).value
 
 _blocks: dict[int, tuple[int, int]] = {}   # address -> (first byte, bytes) of its mapping, guard pages included
 _freed: deque[tuple[int, int]] = deque()
-_lock = threading.RLock()  # freeing may interrupt freeing: a finalizer runs wherever Python allocates
-if hasattr(os, "register_at_fork"):  # a child must not inherit a lock that nobody is left to release
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+#: freeing may interrupt freeing: a finalizer runs wherever Python allocates
+_lock = fork_lock("guard", threading.RLock())
 
 
 @functools.cache
