@@ -18,6 +18,7 @@ from .. import element
 from ..expression import identity
 from ..gemm import pack
 from ..gemm.arithmetic import BLOCK, SUPER
+from ..gemm.arrays import by_tasks
 from ..gemm.finish import Finish, Place, Tile, emit_finish
 from ..gemm.tile import Stream, chain
 from ..ir import Kernel, Type, Val
@@ -348,8 +349,4 @@ class Writer(block.Writer):
 
 def build(structure: Structure) -> Callable[[str, Target], Kernel]:
     """The kernel of this structure."""
-    def make(name: str, target: Target) -> Kernel:
-        writer = Writer(name, target, structure)
-        writer.k.loop(writer.k.begin, writer.k.end, body=writer.task)
-        return writer.k.finish()
-    return make
+    return by_tasks(Writer, structure)

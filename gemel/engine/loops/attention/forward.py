@@ -15,7 +15,7 @@ from ...ir.primitives import ROWS
 from .. import element
 from ..expression import Expression
 from ..gemm.arithmetic import BLOCK
-from ..gemm.arrays import entry_of
+from ..gemm.arrays import by_tasks, entry_of
 from ..gemm.finish import Finish, Place, Tile, emit_finish
 from ..gemm.tile import Stream
 from ..ir import Kernel, Type, Val
@@ -192,8 +192,4 @@ def finish_of(s: Structure) -> Finish:
 
 def build(structure: Structure) -> Callable[[str, Target], Kernel]:
     """The kernel of this structure."""
-    def make(name: str, target: Target) -> Kernel:
-        writer = Writer(name, target, structure)
-        writer.k.loop(writer.k.begin, writer.k.end, body=writer.task)
-        return writer.k.finish()
-    return make
+    return by_tasks(Writer, structure)

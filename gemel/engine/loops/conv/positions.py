@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ...base.target import Target
 from .. import element
 from ..gemm import kernel, pack
+from ..gemm.arrays import by_tasks
 from ..ir import Kernel, Type, Val
 
 #: how neighbouring positions lie in an image's line: next to each other, at every second place, anywhere
@@ -126,8 +127,4 @@ class _Writer(kernel.Writer):
 
 def build(structure: PositionStructure) -> Callable[[str, Target], Kernel]:
     """The kernel of this structure: operands are the packed weight, the image, then the epilogue's arrays."""
-    def make(name: str, target: Target) -> Kernel:
-        writer = _Writer(name, target, structure)
-        writer.k.loop(writer.k.begin, writer.k.end, body=writer.task)
-        return writer.k.finish()
-    return make
+    return by_tasks(_Writer, structure)

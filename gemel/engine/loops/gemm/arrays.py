@@ -1,10 +1,12 @@
 """What the kernels of this package share: named parameters, batch entries, and the epilogue's arrays."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
+from ...base.target import Target
 from .. import element
-from ..ir import KernelBuilder, Val
+from ..ir import Kernel, KernelBuilder, Val
 from .finish import Finish, Place
 
 #: i64 parameters of one epilogue array, behind those of the kernel
@@ -58,3 +60,12 @@ class Arrays:
             across = k.i64(1) if kind == "vector" else k.i64(0) if kind == "row" else s["lane"]
             places.append(Place(k.offset(base, row * along + lane * across, elem), along, across))
         return places[:self.inputs], places[self.inputs:]
+
+
+def by_tasks(writer: Callable[[str, Target, Any], Any], structure: Any) -> Callable[[str, Target], Kernel]:
+    """The kernel of a structure: what ``writer(name, target, structure).task`` writes, for each task of its range."""
+    def make(name: str, target: Target) -> Kernel:
+        w = writer(name, target, structure)
+        w.k.loop(w.k.begin, w.k.end, body=w.task)
+        return w.k.finish()
+    return make

@@ -16,7 +16,7 @@ from .. import element
 from ..ir import Kernel, KernelBuilder, Val
 from . import arithmetic
 from .arithmetic import BLOCK, SUPER, Plain
-from .arrays import Arrays, Parameters, entry_of, moved
+from .arrays import Arrays, Parameters, by_tasks, entry_of, moved
 from .finish import Finish, Tile, emit_finish
 
 MOST_ROWS = 8
@@ -150,8 +150,4 @@ class _Writer:
 
 def build(structure: RowsStructure) -> Callable[[str, Target], Kernel]:
     """The kernel of this structure."""
-    def make(name: str, target: Target) -> Kernel:
-        writer = _Writer(name, target, structure)
-        writer.k.loop(writer.k.begin, writer.k.end, body=writer.task)
-        return writer.k.finish()
-    return make
+    return by_tasks(_Writer, structure)
