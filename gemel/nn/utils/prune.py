@@ -9,6 +9,7 @@ from typing import Any
 from ...tensor.creation import ones_like, zeros_like
 from ...tensor.random import rand, rand_like
 from .convert_parameters import parameters_to_vector
+from .hooks import undo
 
 __all__ = ["BasePruningMethod", "CustomFromMask", "Identity", "L1Unstructured", "LnStructured", "PruningContainer",
            "RandomStructured", "RandomUnstructured", "custom_from_mask", "global_unstructured", "identity", "is_pruned",
@@ -435,12 +436,9 @@ def remove(module: Any, name: str) -> Any:
 
     torch: ``torch.nn.utils.prune.remove``
     """
-    for key, hook in module._forward_pre_hooks.items():
-        if isinstance(hook, BasePruningMethod) and hook._tensor_name == name:
-            hook.remove(module)
-            del module._forward_pre_hooks[key]
-            return module
-    raise ValueError(f"Parameter '{name}' of module {module} has to be pruned before pruning can be removed")
+    if not undo(module, lambda hook: isinstance(hook, BasePruningMethod) and hook._tensor_name == name):
+        raise ValueError(f"Parameter '{name}' of module {module} has to be pruned before pruning can be removed")
+    return module
 
 
 def is_pruned(module: Any) -> bool:

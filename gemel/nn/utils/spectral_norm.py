@@ -8,6 +8,7 @@ from ...tensor.grad_mode import no_grad
 from .. import functional as F
 from ..modules.conv import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from ..parameter import Parameter, is_lazy
+from .hooks import undo
 
 __all__ = ["SpectralNorm", "default_dim", "matrix_of", "remove_spectral_norm", "spectral_norm"]
 
@@ -129,12 +130,7 @@ def remove_spectral_norm(module: Any, name: str = "weight") -> Any:
 
     torch: ``torch.nn.utils.remove_spectral_norm``
     """
-    for key, hook in module._forward_pre_hooks.items():
-        if isinstance(hook, SpectralNorm) and hook.name == name:
-            hook.remove(module)
-            del module._forward_pre_hooks[key]
-            break
-    else:
+    if not undo(module, lambda hook: isinstance(hook, SpectralNorm) and hook.name == name):
         raise ValueError(f"spectral_norm of '{name}' not found in {module}")
     for key, hook in module._state_dict_hooks.items():
         if isinstance(hook, _Version) and hook.fn.name == name:

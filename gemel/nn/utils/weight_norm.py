@@ -5,6 +5,7 @@ import warnings
 from typing import Any
 
 from ..parameter import Parameter, is_lazy
+from .hooks import undo
 
 __all__ = ["WeightNorm", "norm_except_dim", "remove_weight_norm", "weight_norm", "weight_of"]
 
@@ -104,9 +105,6 @@ def remove_weight_norm(module: Any, name: str = "weight") -> Any:
 
     torch: ``torch.nn.utils.remove_weight_norm``
     """
-    for key, hook in module._forward_pre_hooks.items():
-        if isinstance(hook, WeightNorm) and hook.name == name:
-            hook.remove(module)
-            del module._forward_pre_hooks[key]
-            return module
-    raise ValueError(f"weight_norm of '{name}' not found in {module}")
+    if not undo(module, lambda hook: isinstance(hook, WeightNorm) and hook.name == name):
+        raise ValueError(f"weight_norm of '{name}' not found in {module}")
+    return module
