@@ -147,6 +147,21 @@ def in_tier(tier: str) -> Any:
     return override(TIER=tier, VERIFY=True)
 
 
+def compared(records: Sequence[Record]) -> tuple[Call, Call]:
+    """Two tests of a file's records: ``test_forward`` in every tier and dtype, and ``test_gradient``."""
+    @pytest.mark.parametrize("tier", TIERS)
+    @pytest.mark.parametrize(("record", "dtype"), dtype_cases(records))
+    def forward(record: Record, dtype: str, tier: str) -> None:
+        with in_tier(tier):
+            check_forward(record, dtype)
+
+    @pytest.mark.parametrize("record", grad_cases(records))
+    def gradient(record: Record) -> None:
+        check_gradient(record)
+
+    return forward, gradient
+
+
 def same_error(call: Call, kinds: tuple[type[BaseException], ...] = (RuntimeError, TypeError, IndexError, ValueError,
                                                                      NotImplementedError)) -> None:
     """Both libraries raise, with a common built-in type."""

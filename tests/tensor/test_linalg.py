@@ -10,7 +10,7 @@ import torch
 
 import gemel
 
-from .records import FLOATS, TIERS, Record, check_forward, check_gradient, dtype_cases, grad_cases, in_tier, same_error
+from .records import FLOATS, Record, compared, same_error
 
 SQUARE = (((3, 3),), ((2, 3, 3),))
 TALL = (((5, 3),), ((2, 4, 3),))
@@ -130,16 +130,7 @@ RECORDS = [
 ]
 
 
-@pytest.mark.parametrize("tier", TIERS)
-@pytest.mark.parametrize(("record", "dtype"), dtype_cases(RECORDS))
-def test_forward(record, dtype, tier):
-    with in_tier(tier):
-        check_forward(record, dtype)
-
-
-@pytest.mark.parametrize("record", grad_cases(RECORDS))
-def test_gradient(record):
-    check_gradient(record)
+test_forward, test_gradient = compared(RECORDS)
 
 
 WIDE = np.concatenate([np.linspace(-30, 30, 241), [0.0, 1e-300, -1e-300, 1e-8, math.inf, -math.inf, math.nan]])

@@ -9,19 +9,7 @@ import torch
 
 import gemel
 
-from .records import (
-    FLOATS,
-    INTS,
-    TIERS,
-    Record,
-    check_forward,
-    check_gradient,
-    dtype_cases,
-    grad_cases,
-    in_tier,
-    same_error,
-    to_gemel,
-)
+from .records import FLOATS, INTS, Record, compared, same_error, to_gemel
 
 SHAPES = (((3, 4),), ((2, 3, 5),), ((300,),))
 MATRIX = (((3, 4),), ((4, 1),))
@@ -123,16 +111,7 @@ RECORDS = [
 ]
 
 
-@pytest.mark.parametrize("tier", TIERS)
-@pytest.mark.parametrize(("record", "dtype"), dtype_cases(RECORDS))
-def test_forward(record, dtype, tier):
-    with in_tier(tier):
-        check_forward(record, dtype)
-
-
-@pytest.mark.parametrize("record", grad_cases(RECORDS))
-def test_gradient(record):
-    check_gradient(record)
+test_forward, test_gradient = compared(RECORDS)
 
 
 def _x(m):

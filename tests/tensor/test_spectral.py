@@ -8,19 +8,7 @@ import torch.signal.windows
 
 import gemel
 
-from .records import (
-    FLOATS,
-    TIERS,
-    Record,
-    assert_same,
-    check_forward,
-    check_gradient,
-    dtype_cases,
-    grad_cases,
-    in_tier,
-    same_error,
-    to_gemel,
-)
+from .records import FLOATS, Record, assert_same, compared, same_error, to_gemel
 
 COMPLEX = ("complex64", "complex128")
 LINE, PLANE = (((8,),), ((3, 5),)), (((3, 4),), ((2, 5, 6),))
@@ -84,16 +72,7 @@ RECORDS = [
 ]
 
 
-@pytest.mark.parametrize("tier", TIERS)
-@pytest.mark.parametrize(("record", "dtype"), dtype_cases(RECORDS))
-def test_forward(record, dtype, tier):
-    with in_tier(tier):
-        check_forward(record, dtype)
-
-
-@pytest.mark.parametrize("record", grad_cases(RECORDS))
-def test_gradient(record):
-    check_gradient(record)
+test_forward, test_gradient = compared(RECORDS)
 
 
 def test_second_derivative_and_forward_mode():

@@ -10,20 +10,7 @@ import torch
 
 import gemel
 
-from .records import (
-    FLOATS,
-    TIERS,
-    Record,
-    assert_same,
-    check_forward,
-    check_gradient,
-    dtype_cases,
-    grad_cases,
-    in_tier,
-    results,
-    same_error,
-    to_gemel,
-)
+from .records import FLOATS, Record, assert_same, compared, results, same_error, to_gemel
 
 PLANES = (((3, 4),), ((2, 5, 3),))
 
@@ -80,16 +67,7 @@ RECORDS = [
 ]
 
 
-@pytest.mark.parametrize("tier", TIERS)
-@pytest.mark.parametrize(("record", "dtype"), dtype_cases(RECORDS))
-def test_forward(record, dtype, tier):
-    with in_tier(tier):
-        check_forward(record, dtype)
-
-
-@pytest.mark.parametrize("record", grad_cases(RECORDS))
-def test_gradient(record):
-    check_gradient(record)
+test_forward, test_gradient = compared(RECORDS)
 
 
 POINTS = torch.tensor([[0.0, 1.0], [1.0, 0.25], [2.0, 0.0], [2.0, 2.0], [1.5, 0.5], [-1.0, 2.0]])
