@@ -18,6 +18,7 @@ from gemel.engine.base.flags import override
 from gemel.engine.base.target import host
 from gemel.engine.ir.op import op
 from gemel.engine.ir.primitives import ROWS
+from gemel.engine.ir.program import Program
 from gemel.engine.ir.types import tensor_type
 from gemel.engine.loops.attention.schedule import backward_refusal, refusal
 from tests.plans import Native, program, same_bits
@@ -36,6 +37,16 @@ def operands(sizes: tuple, dtype: np.dtype | type = np.float32, seed: int = 0) -
             for h, n, w in ((hq, rows, width), (hk, columns, width), (hk, columns, depth))]
 
 
+def in_both_tiers(p: Program, given: list[np.ndarray], name: str, kernel: bool) -> list[np.ndarray]:
+    """Both tiers give the same bits; the results of the fused one. ``kernel``: has it one of that name, it alone?"""
+    body, fused = Native(p, given, False), Native(p, given, True)
+    assert any(n.startswith(name) for n in fused.kernels) == kernel, fused.kernels
+    assert not any(n.startswith(name) for n in body.kernels)
+    for x, y in zip(body.outputs, fused.outputs, strict=True):
+        assert same_bits(x, y)
+    return fused.outputs
+
+
 def compare(arrays: Sequence[np.ndarray], causal: bool = False, mask: np.ndarray | None = None,
             kernel: bool = True) -> list[np.ndarray]:
     """Both tiers give the same bits; the results of the fused one, which is one kernel."""
@@ -43,12 +54,7 @@ def compare(arrays: Sequence[np.ndarray], causal: bool = False, mask: np.ndarray
     given = [*arrays, scale, *([] if mask is None else [mask])]
     p = program([tensor_type(dt.from_numpy(a.dtype), a.shape) for a in given],
                 lambda b, *x: b.call("attention", *x, causal=causal, masked=mask is not None))
-    body, fused = Native(p, given, False), Native(p, given, True)
-    assert any(name.startswith("attention") for name in fused.kernels) == kernel, fused.kernels
-    assert not any(name.startswith("attention") for name in body.kernels)
-    for x, y in zip(body.outputs, fused.outputs, strict=True):
-        assert same_bits(x, y)
-    return fused.outputs
+    return in_both_tiers(p, given, "attention", kernel)
 
 
 def gradients(arrays: Sequence[np.ndarray], causal: bool = False, mask: np.ndarray | None = None,
@@ -67,12 +73,7 @@ def gradients(arrays: Sequence[np.ndarray], causal: bool = False, mask: np.ndarr
         inner = b.reduce_sum(b.mul(b.cast(g, wide), b.cast(out, wide)), (out.type.ndim - 1,))
         return b.call("attention_backward", g, q, k, v, scale, lse, inner, *more, **attrs)
     p = program([tensor_type(dt.from_numpy(a.dtype), a.shape) for a in given], body)
-    plain, fused = Native(p, given, False), Native(p, given, True)
-    assert any(name.startswith("attention_backward") for name in fused.kernels) == kernel, fused.kernels
-    assert not any(name.startswith("attention_backward") for name in plain.kernels)
-    for x, y in zip(plain.outputs, fused.outputs, strict=True):
-        assert same_bits(x, y)
-    return fused.outputs
+    return in_both_tiers(p, given, "attention_backward", kernel)
 
 
 def meant_gradients(arrays: Sequence[np.ndarray], causal: bool = False, mask: np.ndarray | None = None,
