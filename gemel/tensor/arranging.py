@@ -12,7 +12,8 @@ from .core import TENSOR_CLASSES, apply_named, from_array, whole_storage, wrap
 from .dims import sizes_of, wrap_dim, wrap_dims
 from .indexing import fitted, put_values
 from .movement import layout_of, permute, reshape, transpose, unsqueeze
-from .storage import Bits, Diagonal, Strided, Unfold, is_injective
+from .storage import Diagonal, Strided, Unfold, is_injective
+from .tape import mode
 
 __all__ = [
     "as_strided", "atleast_1d", "atleast_2d", "atleast_3d", "diag", "diag_embed", "diagflat", "diagonal",
@@ -118,7 +119,10 @@ def as_strided(input: Any, size: Sequence[int], stride: Sequence[int], storage_o
     if 0 not in shape and (start < 0 or last >= base._value.type.size):
         raise RuntimeError(f"setStorage: sizes {list(shape)}, strides {list(steps)}, storage offset {start} require "
                            f"{last + 1} elements and are out of bounds for storage of {base._value.type.size}")
-    return base._view(Strided(shape, steps, start, is_injective(shape, steps)))
+    out = base._view(Strided(shape, steps, start, is_injective(shape, steps)))
+    if input._alias is not None and mode.grad:
+        out._alias.origin = input._alias.origin
+    return out
 
 
 def _storage_of(x: Any) -> Any:
@@ -127,21 +131,17 @@ def _storage_of(x: Any) -> Any:
     if alias is None or not alias.lenses:
         return x
     before, after = alias.cell.type.dtype, x._value.type.dtype
-    if before is not after:
-        if before.bits != after.bits:
-            raise UnsupportedError(f"as_strided of a view that shows {before!r} as {after!r} is not implemented; call "
-                                   "contiguous() first")
-        return whole_storage(alias)._view(Bits(before, after))
+    if before.bits != after.bits:
+        raise UnsupportedError(f"as_strided of a view that shows {before!r} as {after!r} is not implemented; call "
+                               "contiguous() first")
     if alias.is_base and alias.cell.type.size == x._value.type.size and layout_of(x) == (
             row_major(x._value.type.shape), 0):
         return x
     if alias.cell.value is None and not any(all(lens.covers for lens in t._alias.lenses) for t in alias.cell.alive()):
         raise UnsupportedError("as_strided of a view whose base no longer exists, which may show what no view shows, "
                                "is not possible: keep the base, or call contiguous() first")
-    if alias.domain.depth and alias.domain.edge is not None:
-        raise UnsupportedError("as_strided of a detached view that has been written with gradients is not "
-                               "implemented; call contiguous() first")
-    return whole_storage(alias)
+    whole = whole_storage(alias)
+    return whole if whole._value.type.dtype is after else whole._bits(after)
 
 
 def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:

@@ -29,7 +29,7 @@ from ..engine.runtime import batched as _batched  # noqa: F401  (records operati
 from ..engine.runtime import executor
 from ..engine.runtime.trace import Value, local, note_write, ready, record, scalar
 from . import tape
-from .storage import Bits, Cell, Lens, Part, Window, as_written, shortened
+from .storage import Bits, Cell, Lens, Window, as_written, shortened, shown
 from .tape import Accumulate, Edge, make_node, mode
 
 #: classes whose instances take the fast paths; subclasses add themselves
@@ -48,12 +48,13 @@ class Domain:
     Attributes:
         edge: the base's place on the tape, or None. depth: number of lenses from the cell's base to this base.
         kind: ``SHARED`` for the first domain of a cell, ``UNTAPED``, ``DETACHED`` or ``DATA``.
+        apart: does ``as_strided`` show, in another domain, more of the storage than this domain's base?
     """
 
-    __slots__ = ("edge", "depth", "kind", "__weakref__")
+    __slots__ = ("edge", "depth", "kind", "apart", "__weakref__")
 
     def __init__(self, edge: Edge | None, depth: int, kind: int) -> None:
-        self.edge, self.depth, self.kind = edge, depth, kind
+        self.edge, self.depth, self.kind, self.apart = edge, depth, kind, False
 
 
 class _FirstTaped:
@@ -232,6 +233,14 @@ class TensorCore:
         alias.cell.join(out)
         return out
 
+    def _bits(self, dtype: dt.DType) -> Any:
+        """The same storage as another element type of the same width, with a history of its own."""
+        out = self._view(Bits(self._read().type.dtype, dtype))
+        alias = out._alias
+        out._edge, alias.origin = None, PLAIN
+        alias.domain = Domain(None, len(alias.lenses), max(DETACHED, alias.domain.kind))
+        return out
+
     def _take_storage(self, other: TensorCore) -> None:
         """Leave this tensor's storage for that of ``other``; its place on the tape stays."""
         self._value = other._read()
@@ -256,7 +265,7 @@ class TensorCore:
         cell = alias.cell
         edge = edge if mode.grad else None
         if edge is not None:
-            spare(edge, self._value)
+            spare(edge, self._value, cell)
         version = _commit(alias, *_write_through(alias, alias.lenses, Taped(value, edge), uniform))
         self._value = value
         value.cell, value.version = cell.ref, cell.tracked
@@ -285,16 +294,21 @@ def overwritten(old: TensorCore, new: Any) -> Any:
     return apply(intern(ROWS["overwrite"]), old, new) if old._edge is not None and mode.grad else new
 
 
-def spare(edge: Any, old: Value) -> None:
+def spare(edge: Any, old: Value, cell: Cell) -> None:
     """Let the node of an in-place operation keep the contents ``old`` that its own write replaces.
 
-    They are immutable, and the write that makes them old is the operation itself (torch saves a clone here).
+    They are immutable, and the write that makes them old is the operation itself (torch saves a clone here). Memory
+    that others see is another value each time it is read.
     """
+    def is_old(v: Any) -> bool:
+        return v is old or (cell.foreign is not None and v.__class__ is Value and v.type is old.type
+                            and v.cell is cell.ref and v.version == cell.tracked)
+
     node = edge.node if edge.__class__ is tape.Select else edge
     saved = getattr(node, "inputs", None)
-    if saved and any(v is old for v in saved):
+    if saved and any(is_old(v) for v in saved):
         kept = tape.Packed(lambda: wrap(old), old.type)
-        node.inputs = [kept if v is old else v for v in saved]
+        node.inputs = [kept if is_old(v) else v for v in saved]
 
 
 def _chain(lenses: Sequence[Lens], whole: Taped) -> list[Taped]:
@@ -346,16 +360,6 @@ def _domain_base(alias: Alias, whole: Taped) -> Taped:
     return base
 
 
-def _shown(lenses: Sequence[Lens], whole: TensorType) -> TensorType:
-    """Type of the view of ``whole``."""
-    shape, dtype = whole.shape, whole.dtype
-    for lens in lenses:
-        shape = lens.result(shape)
-        if isinstance(lens, (Bits, Part)):
-            dtype = lens.shows(dtype)
-    return tensor_type(dtype, shape)
-
-
 def _write_through(alias: Alias, lenses: tuple[Lens, ...], part: Taped, uniform: bool = False
                    ) -> tuple[Taped, Edge | None]:
     """The whole storage after ``part`` is written to a view of it, and where the domain's base then stands.
@@ -374,7 +378,7 @@ def _write_through(alias: Alias, lenses: tuple[Lens, ...], part: Taped, uniform:
                 raise UnsupportedError("a write with gradients into a detached view that repeats elements is not "
                                        "implemented; clone() it first")
             return _written(as_written(lenses, stored, dtype, uniform), _whole(alias.cell), part), None
-        base = _shown(outer, stored)
+        base = shown(outer, stored)
         inner = as_written(inner, base, dtype, uniform)
     inner = shortened(inner, shape)
     whole = None if all(lens.covers for lens in (*outer, *inner)) else _whole(alias.cell)
@@ -424,20 +428,38 @@ def base_of(cell: Cell) -> Any:
 
 
 def whole_storage(alias: Alias) -> Any:
-    """A tensor that is the whole storage: in the same domain, or, where that is a part, in a new one off the tape."""
+    """A tensor that is the whole storage: in the same domain, or, where that is a part, in a new one off the tape.
+
+    It has the element type of the domain, or, in a new one, that of the storage.
+
+    A part and its new neighbour would have to know each other's history: from then on, writes with gradients into
+    either are refused.
+    """
     cell, domain = alias.cell, alias.domain
-    for t in cell.alive():
-        if not t._alias.lenses and t._alias.domain is domain:
-            return t
-    whole = _whole(cell)
-    if domain.depth:
-        domain = Domain(None, 0, max(DETACHED, domain.kind))
-    else:
-        whole = _domain_base(alias, whole)
-        domain.edge = whole.edge
-    out = wrap(whole.value, whole.edge)
-    whole.value.cell, whole.value.version = cell.ref, cell.tracked
-    out._alias = Alias(cell, (), cell.version if cell.foreign is None else -1, domain)
+    outer = alias.lenses[:domain.depth]
+    if all(lens.covers for lens in outer):
+        base = next((t for t in cell.alive() if t._alias.domain is domain and t._alias.is_base), None)
+        if base is None:
+            found = _domain_base(alias, _whole(cell))
+            domain.edge = found.edge
+            base = _joined(cell, outer, domain, found)
+        # element types are left as they are: movement is the same for all of them
+        back = [lens.inverse() for lens in reversed(outer) if not isinstance(lens, Bits)]
+        return base._view(*back) if back else base
+    if domain.edge is not None:
+        raise UnsupportedError("as_strided of a part of a tensor, detached and then written with gradients, is not "
+                               "implemented; call contiguous() first")
+    domain.apart = True
+    beside = Domain(None, 0, max(DETACHED, domain.kind))
+    beside.apart = True
+    return _joined(cell, (), beside, Taped(_whole(cell).value, None))
+
+
+def _joined(cell: Cell, lenses: tuple[Lens, ...], domain: Domain, found: Taped) -> Any:
+    """A new tensor of a domain that shows ``found``, which is what the storage holds now."""
+    out = wrap(found.value, found.edge)
+    found.value.cell, found.value.version = cell.ref, cell.tracked
+    out._alias = Alias(cell, lenses, cell.version if cell.foreign is None else -1, domain)
     cell.join(out)
     return out
 
@@ -504,6 +526,9 @@ def check_writable(t: TensorCore, new: TensorCore | None = None) -> None:
         raise RuntimeError(_FORBIDDEN[alias.origin])
     if kind == UNTAPED:
         raise RuntimeError(_FORBIDDEN[NO_GRAD])
+    if alias.domain.apart and new is not None and new._edge is not None:
+        raise UnsupportedError("a write with gradients into a detached part of a tensor, or into what as_strided shows "
+                               "of the storage around it, is not implemented; clone() one of them first")
     if not alias.is_base and isinstance(alias.domain.edge, Accumulate):
         raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
 
@@ -638,7 +663,7 @@ def set_grad(leaf: TensorCore, grad: Any) -> None:
 
 
 def _accumulate(leaf: TensorCore, new: Any) -> None:
-    """``leaf.grad += new``; in place where neither is on the tape, so that holders of ``.grad`` see the sum."""
+    """``leaf.grad += new``; in place, so that holders of ``.grad`` see the sum, unless gradients are recorded."""
     info = leaf._info
     if info is None:
         info = leaf._info = Info()
@@ -647,7 +672,7 @@ def _accumulate(leaf: TensorCore, new: Any) -> None:
         set_grad(leaf, new)
         return
     total = apply(intern(ROWS["add"]), old, new)
-    set_grad(leaf, old._write(total) if old._edge is None and total._edge is None else total)
+    set_grad(leaf, total if mode.grad else old._write(total))
 
 
 tape.make_tensor = wrap

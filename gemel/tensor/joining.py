@@ -63,7 +63,8 @@ def cat(tensors: Any, dim: int = 0) -> Any:
     parts = _tensors(tensors, "cat")
     full = [x for x in parts if x._value.type.shape != (0,)]  # torch's legacy: 1-d empty tensors are skipped
     if not full:
-        return parts[0]._view(reshape_lens((0,), (0,))) if len(parts) == 1 else apply_named("copy", cast_all(parts)[0])
+        return parts[0]._view(reshape_lens((0,), (0,))) if len(parts) == 1 else apply_named(
+            "cat", *cast_all(parts), attrs=(0,))
     first = full[0]._value.type.shape
     if not first:
         raise RuntimeError(f"zero-dimensional tensor (at position {parts.index(full[0])}) cannot be concatenated")

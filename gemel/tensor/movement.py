@@ -15,7 +15,7 @@ from ..engine.ir.types import Shape, row_major
 from ..engine.runtime.trace import scalar
 from .core import Alias, Domain, apply_named, check_writable, counted, wrap
 from .dims import infer_size, sizes_of, wrap_dim, wrap_dims
-from .storage import Bits, Expand, Permute, reshape_lens, view_strides
+from .storage import Expand, Permute, reshape_lens, view_strides
 from .tape import Accumulate, mode
 
 __all__ = [
@@ -132,7 +132,7 @@ def _view_bits(x: Any, dtype: DType) -> Any:
     if old.bits != dtype.bits or "b" in (old.kind, dtype.kind):
         raise UnsupportedError(f"view(dtype) between types of different width, or of bool, is not implemented. "
                                f"Received: {old!r} to {dtype!r}")
-    return x._view(Bits(old, dtype))
+    return x._bits(dtype)
 
 
 def view_as(self: Any, other: Any) -> Any:

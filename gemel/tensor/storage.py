@@ -19,7 +19,7 @@ from ..engine.base.errors import UnsupportedError
 from ..engine.ir.builder import constant_op
 from ..engine.ir.op import op
 from ..engine.ir.primitives import ROWS
-from ..engine.ir.types import Shape, TensorType, row_major
+from ..engine.ir.types import Shape, TensorType, row_major, tensor_type
 
 SMALL = 4096  # elements of a strided view whose places are compared one by one
 
@@ -95,6 +95,10 @@ class Lens:
         """``whole`` with the view replaced by ``part``."""
         raise NotImplementedError
 
+    def inverse(self) -> Lens:
+        """From the view back to the whole, of a lens that covers it."""
+        raise NotImplementedError
+
     def restore(self, b: Any, whole: Any, part: Any) -> Any:
         """As :meth:`write`, where ``part`` is known to be a view: several elements may stand for one."""
         return self.write(b, whole, part)
@@ -121,6 +125,9 @@ class Reshape(Lens):
 
     def result(self, shape):
         return self.there.attrs.shape
+
+    def inverse(self):
+        return reshape_lens(self.there.attrs.shape, self.back.attrs.shape)
 
     def read(self, b, whole):
         return b.emit(self.there, whole)
@@ -155,6 +162,9 @@ class Permute(Lens):
 
     def result(self, shape):
         return tuple(shape[a] for a in self.there.attrs.axes)
+
+    def inverse(self):
+        return Permute(self.back.attrs.axes)
 
     def read(self, b, whole):
         return b.emit(self.there, whole)
@@ -323,11 +333,9 @@ class Diagonal(Lens):
         return b.slice(flat, (*((0,) * len(lead)), start), (*lead, stop), (*((1,) * len(lead)), columns + 1))
 
     def write(self, b, whole, part):
-        if not self.count:
-            return whole
         flat, columns = self._flat(b, whole)
         lead = flat.type.ndim - 1
-        start = self.first[0] * columns + self.first[1]
+        start = self.first[0] * columns + self.first[1] if self.count else 0
         starts = [b.emit(constant_op(n, dt.int64)) for n in (*((0,) * lead), start)]
         step = columns + 1 if self.count > 1 else 1
         flat = b.dynamic_update(flat, part, starts, (*((1,) * lead), step))
@@ -419,9 +427,11 @@ def as_written(lenses: Sequence[Lens], whole: TensorType, part: dt.DType, unifor
     Raises:
         RuntimeError: it does: such a view can't be written.
     """
+    first = max((n for n, lens in enumerate(lenses) if lens.__class__ is Strided), default=0)
+    whole = shown(lenses[:first], whole)  # row-major, as all of a storage is; strides count from here
     shape = whole.shape
     strides, offset = row_major(shape), 0
-    for lens in lenses:
+    for lens in lenses[first:]:
         strides, offset = lens.strides(shape, strides, offset)
         shape = lens.result(shape)
     if not uniform and not is_injective(shape, strides):
@@ -431,7 +441,17 @@ def as_written(lenses: Sequence[Lens], whole: TensorType, part: dt.DType, unifor
         raise UnsupportedError(f"a write into an expanded view of the {whole.dtype!r} parts of {part!r} numbers is not "
                                "implemented")
     strided = Strided(shape, strides, offset if 0 not in shape else 0, True)
-    return (strided,) if whole.dtype is part else (Bits(whole.dtype, part), strided)
+    return (*lenses[:first], *(() if whole.dtype is part else (Bits(whole.dtype, part),)), strided)
+
+
+def shown(lenses: Sequence[Lens], whole: TensorType) -> TensorType:
+    """Type of the view of ``whole``."""
+    shape, dtype = whole.shape, whole.dtype
+    for lens in lenses:
+        shape = lens.result(shape)
+        if isinstance(lens, (Bits, Part)):
+            dtype = lens.shows(dtype)
+    return tensor_type(dtype, shape)
 
 
 def shortened(lenses: tuple[Lens, ...], shape: Shape) -> tuple[Lens, ...]:

@@ -116,3 +116,19 @@ def test_a_value_computed_where_it_is_used_is_not_skipped_as_a_copy(write):
     for fused in (False, True):
         found = Native(p, arrays, fused, donate=(0,))
         assert same_bits(found.outputs[0], interpret(p, arrays)[0])
+
+
+def test_a_copy_of_a_view_that_has_been_copied_is_no_part_of_its_source():
+    """``d`` needs a copy of what is itself copied from the loops in which ``d`` would otherwise be computed."""
+    def body(b, x):
+        a = b.copy(b.reshape(x, (3, 1, 2)))
+        wide = b.reshape(b.sqrt(b.reshape(a, (1, 3, 2))), (2, 3))
+        c = b.copy(wide)
+        diagonal = b.slice(b.reshape(b.permute(wide, (1, 0)), (6,)), (0,), (4,), (3,))
+        d = b.add(b.reshape(a, (3, 2)), b.expand(diagonal, (3, 2)))
+        return a, wide, c, d
+    p = program([tensor_type(dt.float64, (6,))], body)
+    arrays = [np.arange(6.0)]
+    _, one = check(p, arrays)
+    for got, want in zip(one.outputs, interpret(p, arrays), strict=True):
+        assert same_bits(got, want)

@@ -144,8 +144,7 @@ class Fusion:
         """Is a start in ``index`` computed in ``g``, or after it?"""
         for a in index:
             for (v, _), _ in a.dynamic:
-                root = v if v in self.copies else self.peek_root(v)
-                home = self.copies.get(root) or self.home.get(root)
+                home = self.behind(v)
                 if home is g or (home is not None and self.depends(home, g)):
                     return True
         return False
@@ -374,7 +373,7 @@ class Fusion:
             if self.inlined(source):
                 continue
             if self.unplaced(source):
-                behind = self.home.get(self.peek_root(source))
+                behind = self.behind(source)
                 if behind is not None and (behind is g or self.depends(behind, g)):
                     return Refusal(f"{e.op.name} needs a copy of a result of this group")
             home = self.copies.get(source) or self.home.get(source)
@@ -387,8 +386,7 @@ class Fusion:
             else:
                 fresh.append((source, pulled))
         if e.op.name == "take":
-            table = self.peek_root(e.inputs[0])
-            home = self.copies.get(table) or self.home.get(table)
+            home = self.behind(e.inputs[0])
             if home is g or (home is not None and self.depends(home, g)):
                 return Refusal("take reads a table that this group computes")
         if len(g.nodes) >= MAX_NODES or self.full(g, {v for v, _ in fresh}):
@@ -488,6 +486,11 @@ class Fusion:
         """Is ``v`` a movement result that would have to be copied first?"""
         e = self.made_by.get(v)
         return e is not None and v not in self.copies and self.is_movement(e)
+
+    def behind(self, v: Var) -> Group | None:
+        """The group that puts into memory what ``v`` is a view of: what a copy of ``v`` would read."""
+        root = self.peek_root(v)
+        return self.copies.get(root) or self.home.get(root)
 
     def bound(self, d: Domain, g: Group, v: Var, index: Index) -> tuple[Var, Index]:
         """What anchor group ``g`` was bound to for operand ``v``: later copies of movement results do not matter."""
@@ -648,7 +651,7 @@ class Fusion:
                     continue
                 source, pulled = self.peek(g.domain, x, where)
                 if self.unplaced(source):
-                    behind = self.home.get(self.peek_root(source))
+                    behind = self.behind(source)
                     if behind is not None and (behind in (g, other) or self.depends(behind, g)):
                         return
                 if self.home.get(source) is other:
