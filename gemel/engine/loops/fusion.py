@@ -551,8 +551,7 @@ class Fusion:
         """Compute a constant, an index or a 0-d expression inside ``g`` (scheduled from ``inlined`` values)."""
         e = self.made_by[v]
         for x in e.inputs:
-            path = self.chain(x)
-            root = path[-1].inputs[0] if path else x
+            root = self.peek_root(x)
             if self.inlined(root):
                 self.inline(g, root, ())
             elif root not in self.inputs:
@@ -778,8 +777,7 @@ class Fusion:
     def follow_copies(self, g: Group) -> None:
         """An anchor's schedule looks its operands up again: what has been copied meanwhile is read from the copy."""
         for x in g.anchor.inputs if g.anchor is not None else ():
-            path = self.chain(x)
-            copy = self.copies.get(path[-1].inputs[0] if path else x)
+            copy = self.copies.get(self.peek_root(x))
             if copy is not None:
                 self.add_source(g, copy)
 
