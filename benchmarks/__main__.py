@@ -1,5 +1,7 @@
 """Gemel beside its peers: ``python -m benchmarks [W1 W2 ...] [--rounds N] [--seconds S]``.
 
+A case can be named alone, and patterns name several: ``"W2 float32 *"``.
+
 Each framework runs in a process of its own, same shapes, same seeds. Every round times each of them once, one after
 the other; what is printed is the median over the rounds, and the median of the ratio to Gemel within a round
 (above 1: Gemel is faster). A framework that is not installed is left out, and said so. ``torch tuned`` keeps freed
@@ -8,6 +10,7 @@ memory mapped (glibc's malloc settings): large tensors are bound by page faults 
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import functools
 import importlib.metadata
 import importlib.util
@@ -189,7 +192,8 @@ def main() -> None:
         if workload == "W1":
             import_times(labels, arguments.rounds)
             continue
-        cases = [c for key, found in WORKLOADS.items() for c in found if workload == key or c[0] == workload]
+        cases = [c for key, found in WORKLOADS.items() for c in found
+                 if workload == key or fnmatch.fnmatchcase(c[0], workload)]
         if not cases:
             parser.error(f"unknown workload {workload!r}; known: W1, {', '.join(WORKLOADS)} and their cases")
         for case in cases:

@@ -258,8 +258,9 @@ def scaled_residual(dtype: dt.DType) -> Expression:
 @fused
 @pytest.mark.parametrize("dtype", [dt.float32, dt.bfloat16])
 @pytest.mark.parametrize("path", ["chosen", "n in lanes", "m in lanes", "tall", "split"])
-@pytest.mark.parametrize("sizes", [(3, 40, 20), (13, 29, 270), (40, 9, 12)])
+@pytest.mark.parametrize("sizes", [(3, 40, 20), (13, 29, 270), (40, 9, 12), (26, 112, 270)])
 def test_epilogues(dtype: dt.DType, path: str, sizes: tuple[int, int, int]) -> None:
+    """On tiles at edges, and (the last sizes) on whole ones, which are finished in registers."""
     m, n, k = sizes
     rng = seed(sizes)
     a, b = random(rng, (m, k), dtype), random(rng, (k, n), dtype)

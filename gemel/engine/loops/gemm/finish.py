@@ -17,6 +17,12 @@ from ..ir import KernelBuilder, Type, Val
 from .transpose import transpose
 
 KINDS = ("vector", "row", "column", "any")
+#: what costs an instruction or a few
+_LIGHT = frozenset(("const", "neg", "abs", "copy", "add", "sub", "mul", "max", "min", "and", "or", "xor", "not", "eq",
+                    "ne", "lt", "le", "select", "cast", "bitcast"))
+#: what a whole tile's epilogue may cost to be finished in registers: it is written out for every vector of the tile,
+#: which LLVM takes its time for. An operation costs 1, with a result that is rounded to 16 bits ``_ROUNDED``
+_MOST_COST, _ROUNDED = 8, 6
 
 
 def kind_of(row: int, lane: int) -> str:
@@ -59,11 +65,13 @@ class Finish:
         """The sums themselves are stored, by vectors."""
         return not self.expression.nodes and self.outputs == ("vector",) and element.memory(self.out) == self.acc
 
-
     @property
-    def bare(self) -> bool:
-        """The sums are rounded and stored by vectors: nothing else is computed."""
-        return not self.expression.nodes and self.outputs == ("vector",)
+    def light(self) -> bool:
+        """Little is computed, and arrays are read by vectors or one value a row, and written by vectors."""
+        e = self.expression
+        cost = sum(_ROUNDED if d.kind == "f" and d.bits == 16 else 1 for d in e.dtypes)
+        return (cost <= _MOST_COST and all(op.name in _LIGHT for op, _ in e.nodes)
+                and {*self.inputs} <= {"vector", "row"} and {*self.outputs} == {"vector"})
 
 
 @dataclass(frozen=True)
@@ -141,14 +149,31 @@ def _move(k: KernelBuilder, elem: str, memory: Place, kind: str, tile: Val, widt
     each(zero, rows, whole_lanes, lanes)
 
 
-def store_sums(k: KernelBuilder, finish: Finish, vectors: int, sums: Sequence[Val], place: Place) -> None:
-    """Finish a whole tile from registers, ``vectors`` a row, where nothing but rounding is left to do."""
-    dtype = finish.output_dtype(0)
-    elem = element.memory(dtype)
-    for n, value in enumerate(sums):
-        raw = element.narrow(k, rounded(k, finish.out, value), dtype)
-        at = place.row * (n // vectors) + n % vectors * value.type.lanes
-        k.store(raw, k.offset(place.at, at, elem))
+def finish_sums(k: KernelBuilder, finish: Finish, vectors: int, sums: Sequence[Val], inputs: Sequence[Place],
+                outputs: Sequence[Place]) -> None:
+    """Finish a whole tile from registers, ``vectors`` a row, where :attr:`Finish.light` holds."""
+    lanes, out = sums[0].type.lanes, finish.out
+
+    def at(place: Place, dtype: DType, row: int, lane: int) -> Val:
+        return k.offset(place.at, place.row * row + lane, element.memory(dtype))
+
+    def load(i: int, row: int, lane: int, count: int) -> Val:
+        dtype = finish.input_dtype(i)
+        return element.load(k, at(inputs[i], dtype, row, lane), dtype, count)
+
+    for row in range(len(sums) // vectors):
+        alone = {i: load(i, row, 0, 1) for i, kind in enumerate(finish.inputs) if kind == "row"}
+        for j, value in enumerate(sums[row * vectors:(row + 1) * vectors]):
+            lane = j * lanes
+            if not finish.expression.nodes:  # a 16-bit float is rounded by being stored
+                raw = element.narrow(k, value if out.kind == "f" and out.bits == 16 else rounded(k, out, value), out)
+                k.store(raw, at(outputs[0], out, row, lane))
+                continue
+            values = [rounded(k, out, value), *(alone[i] if i in alone else load(i, row, lane, lanes)
+                                                for i in range(len(inputs)))]
+            for i, result in enumerate(finish.expression.emit(k, values)):
+                dtype = finish.output_dtype(i)
+                k.store(element.narrow(k, k.splat(result, lanes), dtype), at(outputs[i], dtype, row, lane))
 
 
 def emit_finish(k: KernelBuilder, finish: Finish, target: Target, vector: int, tile: Tile, inputs: Sequence[Place],

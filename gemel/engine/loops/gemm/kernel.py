@@ -25,7 +25,7 @@ from ..ir import I1, Kernel, KernelBuilder, Val
 from . import arithmetic, pack, tiles
 from .arithmetic import SUPER, TILE_K, Arithmetic, Tiles
 from .arrays import Arrays, Parameters, entry_of, moved
-from .finish import Finish, Tile, emit_finish, store_sums
+from .finish import Finish, Tile, emit_finish, finish_sums
 from .operand import first_vector
 from .tile import Shape, Stream, chain, gathered, hold
 
@@ -204,14 +204,14 @@ class Writer:
                 return [k.const(0, I1)]
             block = chain(k, arith, self.shape.height, vectors, stop - begin, self.s_stream(i, row, begin), v)
             found = gathered(k, arith, vectors, self.width, block, sums, fresh)
-            if not self.s.finish.bare:
+            if not self.s.finish.light:
                 hold(k, arith, vectors, self.width, found, sums)
                 return [k.const(0, I1)]
             rows, lanes = row + self.shape.height, lane + vectors * arith.lanes
             whole = k.and_(k.compare("sle", rows, p["s_count"]), k.compare("sle", lanes, p["v_count"]))
             ready = k.and_(k.and_(last, whole), k.xor(deep, k.const(1, I1)))
-            _, outputs = self.arrays.places(self.bases, row, lane)
-            k.if_(ready, lambda: store_sums(k, self.s.finish, vectors, found, outputs[0]),
+            inputs, outputs = self.arrays.places(self.bases, row, lane)
+            k.if_(ready, lambda: finish_sums(k, self.s.finish, vectors, found, inputs, outputs),
                   lambda: hold(k, arith, vectors, self.width, found, sums))
             return [ready]
 
