@@ -208,7 +208,7 @@ class _Strided:
 
 def _exported(t: Any, reason: str) -> np.ndarray:
     """The tensor as an array over its storage."""
-    array = export(t, reason).contents()
+    array = export(t, reason)
     lenses = t._alias.lenses
     if not lenses:
         return array.view()

@@ -67,8 +67,9 @@ def _address(t: Any) -> int:
     """Where the storage of ``t`` begins."""
     value, alias = t._read(), t._alias
     if alias is not None:
-        if alias.cell.foreign is not None:
-            return alias.cell.foreign.contents().__array_interface__["data"][0]
+        foreign = alias.cell.foreign
+        if foreign is not None:
+            return foreign.contents().__array_interface__["data"][0]
         value = _whole(alias.cell).value if alias.lenses else value
     array = executor.observe(value, "data_ptr()")
     return array.__array_interface__["data"][0]

@@ -29,7 +29,8 @@ from ..engine.runtime import batched as _batched  # noqa: F401  (records operati
 from ..engine.runtime import executor
 from ..engine.runtime.trace import Value, local, note_write, ready, record, scalar
 from . import tape
-from .storage import Bits, Cell, Lens, Window, as_written, shortened, shown
+from .foreign import ExportedMemory, ForeignArray, from_array, seen_by_others, snapshot, write_out
+from .storage import Bits, Cell, Lens, Window, as_written, sharing, shortened, shown
 from .tape import Accumulate, Edge, make_node, mode
 
 #: classes whose instances take the fast paths; subclasses add themselves
@@ -126,25 +127,32 @@ class TensorCore:
 
     # --- reading
     def _read(self) -> Value:
-        """The current value."""
-        alias = self._alias
-        if alias is not None and alias.cell.version != alias.seen:
-            self._refresh()
-        return self._value
+        """The current value.
 
-    def _refresh(self) -> None:
+        It is read before the alias: a tensor that another thread has just written to, or shows to NumPy, holds a type
+        without a value until it is read again.
+        """
+        value, alias = self._value, self._alias
+        if alias is not None and (alias.cell.version != alias.seen or value.form is None):
+            return self._refresh()
+        return value
+
+    def _refresh(self) -> Value:
         """Read again from the cell, which has been written since (or is memory that others may write)."""
         alias = self._alias
         assert alias is not None
         cell = alias.cell
         domain = alias.domain
         kept = None
+        version = cell.version  # read before the value, which is written before it: another thread may be writing
+        whole, seen = cell.value, version
         if cell.foreign is not None:
             if self._value.version == cell.tracked and domain.kind != DATA:
                 kept = self._edge  # nothing but the memory has changed: the place on the tape stays
-            cell.value = _snapshot(cell)
-        version = cell.version  # read before the value, which is written before it: another thread may be writing
-        view = Taped(cell.value, None)
+            whole, seen = snapshot(cell)
+        if whole is None:  # nothing has been written
+            return self._value
+        view = Taped(whole, None)
         grad, mode.grad = mode.grad, True  # a view stays on the tape, wherever it happens to be read
         try:
             for lens in alias.lenses[:domain.depth]:
@@ -157,9 +165,11 @@ class TensorCore:
         edge, own = kept or view.edge, self._edge
         if edge is None and isinstance(own, Accumulate) and own.tensor is self:
             edge = own  # a view that was made a leaf stays one
-        self._value, self._edge = view.value, edge
-        view.value.cell, view.value.version = cell.ref, cell.tracked
-        alias.seen = version if cell.foreign is None else -1
+        with sharing:
+            view.value.cell, view.value.version = cell.ref, cell.tracked
+            if cell.version == version and self._alias is alias:  # else another thread has written: read again then
+                self._value, self._edge, alias.seen = view.value, edge, seen
+        return view.value
 
     def _forget(self) -> None:
         """The storage has been written: hold its old contents no longer."""
@@ -184,8 +194,12 @@ class TensorCore:
             value = self._value
             cell = Cell(value.type)
             cell.tensors.append(weakref.ref(self))
-            alias = self._alias = Alias(cell, (), 0, Domain(self._edge, 0, SHARED))
-            value.cell, value.version = cell.ref, 0
+            fresh = Alias(cell, (), 0, Domain(self._edge, 0, SHARED))
+            with sharing:
+                alias = self._alias
+                if alias is None:  # else another thread has come first
+                    alias = self._alias = fresh
+                    value.cell, value.version = cell.ref, 0
         return alias
 
     def _view(self, *lenses: Lens) -> Any:
@@ -327,19 +341,20 @@ def _whole(cell: Cell) -> Taped:
     """
     if cell.value is not None:
         return Taped(cell.value, None)
-    alive = cell.alive()
-    for t in alive:
-        if not t._alias.lenses:
-            return Taped(t._value, None)
+    parts = [(t._alias.lenses, t._value) for t in cell.alive()]
+    if cell.value is not None:  # another thread has written, and the tensors hold their values no longer
+        return Taped(cell.value, None)
+    for lenses, value in parts:
+        if not lenses:
+            return Taped(value, None)
     whole = TAPE.zeros(cell.type)
-    for t in alive:
-        whole = _put_back(t, t._alias.lenses, whole, None)
+    for lenses, value in parts:
+        whole = _put_back(Taped(value, None), lenses, whole)
     return whole
 
 
-def _put_back(t: TensorCore, lenses: Sequence[Lens], whole: Taped, edge: Edge | None) -> Taped:
-    """``whole`` with the part that ``t`` shows taken from it."""
-    part = Taped(t._value, edge)
+def _put_back(part: Taped, lenses: Sequence[Lens], whole: Taped) -> Taped:
+    """``whole`` with the part that the lenses show taken from ``part``."""
     for lens, outer in zip(reversed(lenses), reversed(_chain(lenses, whole)), strict=True):
         part = lens.restore(TAPE, outer, part)
     return part
@@ -356,7 +371,7 @@ def _domain_base(alias: Alias, whole: Taped) -> Taped:
         if not any(t._alias.is_base for t in members):  # its history now starts at the views that are left
             base.edge = None
             for t in members:
-                base = _put_back(t, t._alias.lenses[domain.depth:], base, t._edge)
+                base = _put_back(Taped(t._value, t._edge), t._alias.lenses[domain.depth:], base)
     return base
 
 
@@ -398,7 +413,8 @@ def _written(lenses: Sequence[Lens], whole: Taped | None, part: Taped) -> Taped:
 def _commit(alias: Alias, whole: Taped, edge: Edge | None) -> int:
     """Make ``whole`` the value of the storage; who shares it drops the value that it held. The version it has now."""
     cell = alias.cell
-    if cell.foreign is not None and not cell.foreign.contents().flags.writeable:
+    foreign = cell.foreign
+    if foreign is not None and not foreign.contents().flags.writeable:
         raise RuntimeError("cannot write to a tensor whose memory is read-only; clone it first")
     domain = alias.domain
     before = domain.edge
@@ -408,7 +424,7 @@ def _commit(alias: Alias, whole: Taped, edge: Edge | None) -> int:
     holder = cell.ref if domain.edge is before else _FirstTaped(cell, domain) if before is None else None
     version = rebind(cell, whole.value, domain.kind != DATA, holder)
     if cell.foreign is not None:
-        _write_out(cell)
+        write_out(cell, whole.value)
     return version
 
 
@@ -469,17 +485,18 @@ def rebind(cell: Cell, value: Value, tracked: bool = True, holder: Any = None) -
 
     ``holder``: who gets the old contents back if computing ``value`` fails.
     """
-    held = cell.value or cell._contents()
-    if local.capture is not None:
-        local.capture.writes.setdefault(cell, held)
-    if holder is not None:
-        note_write(holder, held, value)
-    cell.tracked += tracked
-    cell.value = value
-    cell.version = version = cell.version + 1
-    value.cell, value.version = cell.ref, cell.tracked
-    for t in cell.alive():
-        t._value = forgotten(t._value.type)
+    with sharing:
+        held = cell.value or cell._contents()
+        if local.capture is not None:
+            local.capture.writes.setdefault(cell, held)
+        if holder is not None:
+            note_write(holder, held, value)
+        cell.tracked += tracked
+        cell.value = value
+        cell.version = version = cell.version + 1
+        value.cell, value.version = cell.ref, cell.tracked
+        for t in cell.alive():
+            t._value = forgotten(t._value.type)
     return version
 
 
@@ -507,8 +524,9 @@ def forgotten(t: TensorType) -> Value:
     """What a tensor holds between a write to its storage and its next read: a type without a value."""
     found = _forgotten.get(t)
     if found is None:
-        found = _forgotten[t] = scalar(None, t.dtype)
-        found.type = t
+        found = scalar(None, t.dtype)
+        found.type, found.form = t, None
+        _forgotten[t] = found
     return found
 
 
@@ -577,10 +595,10 @@ def apply(the_op: Op, *tensors: Any) -> Any:
     operands = []
     needed = False
     for t in tensors:
-        alias = t._alias
-        if alias is not None and alias.cell.version != alias.seen:
-            t._refresh()
-        operands.append(t._value)
+        value, alias = t._value, t._alias  # as in ``_read``
+        if alias is not None and (alias.cell.version != alias.seen or value.form is None):
+            value = t._refresh()
+        operands.append(value)
         if t._edge is not None:
             needed = True
     out = record(the_op, operands)
@@ -686,60 +704,6 @@ def from_buffer(buffer: memory.Buffer, dtype: dt.DType, shape: Sequence[int]) ->
     return wrap(ready(tensor_type(dtype, tuple(shape)), buffer))
 
 
-def from_array(array: np.ndarray) -> Value:
-    """A value with a copy of ``array`` (any strides)."""
-    dtype = dt.from_numpy(array.dtype)
-    buffer = memory.allocate(array.size * dtype.itemsize)
-    memory.as_numpy(buffer, dtype.numpy, array.shape)[...] = array
-    return ready(tensor_type(dtype, array.shape), buffer)
-
-
-class ForeignArray:
-    """Memory of a NumPy array that a tensor shares (``from_numpy``): others may write it at any time."""
-
-    __slots__ = ("array",)
-
-    def __init__(self, array: np.ndarray) -> None:
-        self.array = array
-
-    def contents(self) -> np.ndarray:
-        """The whole storage as it is now."""
-        return self.array
-
-    def reclaimed(self) -> Value | None:
-        """The storage as a value, once nobody else can see it: nothing but this object holds the array."""
-        array, known = self.array, 5  # the slot, two local names, and two of the count itself
-        if not array.flags.c_contiguous:
-            return None
-        owner = array
-        while next(map(sys.getrefcount, (owner,))) == known:
-            if owner.base is None:
-                t = tensor_type(dt.from_numpy(array.dtype), array.shape)
-                return ready(t, memory.foreign(array.ctypes.data, array.nbytes, array))
-            if not isinstance(owner.base, np.ndarray):
-                return None
-            owner, known = owner.base, 4  # the view's reference, the local name, and two of the count itself
-        return None
-
-
-class ExportedMemory:
-    """A tensor's own memory while NumPy arrays made from it (``numpy()``) are alive."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Value) -> None:
-        self.value = value
-
-    def contents(self) -> np.ndarray:
-        """The whole storage as it is now."""
-        return executor.to_array(self.value.buffer, self.value.type, self.value.form)
-
-    def reclaimed(self) -> Value | None:
-        """The storage as a value, once the last array is gone."""
-        value = self.value
-        return ready(value.type, value.buffer, value.form) if not value.buffer.exports else None
-
-
 def share_array(array: np.ndarray) -> Any:
     """A tensor that shares the memory of ``array``: each sees the other's writes."""
     out = wrap(from_array(array))
@@ -748,50 +712,34 @@ def share_array(array: np.ndarray) -> Any:
     return out
 
 
-def export(t: TensorCore, reason: str) -> ForeignArray | ExportedMemory:
-    """Let others see the storage of ``t``; the cell's foreign memory.
+def export(t: TensorCore, reason: str) -> np.ndarray:
+    """Let others see the storage of ``t``: an array of it.
 
     The storage keeps its memory where only this tensor holds it. Where anything else does (the tape, pending
     operations, other tensors after the planner shared memory between them), it gets memory of its own, so that a
     write from outside changes nothing that was computed before.
     """
     t._read()
-    alias = t._alias
-    if alias is not None and alias.cell.foreign is not None:
-        return alias.cell.foreign
     cell = t._shared().cell
-    whole = _whole(cell).value
-    array = executor.observe(whole, reason)
-    buffer = whole.buffer
-    # `whole` is known to the tensor or the cell, and here; the buffer to the value, the array, and here; a count over
-    # a tuple adds two, whatever a release of Python does for calls
-    known = 3 + (cell.value is whole) + (t._value is whole)
-    if (whole.form is not whole.type or buffer.__class__ is not memory.Buffer or buffer.foreign
-            or next(map(sys.getrefcount, (whole,))) > known or next(map(sys.getrefcount, (buffer,))) > 5):
-        whole = from_array(array)
-    cell.value, cell.foreign = whole, ExportedMemory(whole)
-    whole.cell, whole.version = cell.ref, cell.tracked
-    cell.version += 1
-    for other in cell.alive():
-        other._value = forgotten(other._value.type)
-    return cell.foreign
-
-
-def _snapshot(cell: Cell) -> Value:
-    """The present contents of memory that others see, as a value that no later write can change."""
-    foreign = cell.foreign
-    value = foreign.reclaimed()
-    if value is None:
-        value = from_array(foreign.contents())
-    else:
-        cell.foreign = None
-    value.cell, value.version = cell.ref, cell.tracked
-    return value
-
-
-def _write_out(cell: Cell) -> None:
-    """Carry an in-place write to memory that others see, at once."""
-    if cell.foreign.reclaimed() is not None:
-        cell.foreign = None
-    else:
-        cell.foreign.contents()[...] = executor.observe(cell.value, "an in-place write to memory shared with NumPy")
+    while True:
+        if (array := seen_by_others(cell)) is not None:
+            return array
+        version = cell.version
+        whole = _whole(cell).value
+        array = executor.observe(whole, reason)
+        buffer = whole.buffer
+        with sharing:
+            if cell.foreign is not None or cell.version != version:
+                continue  # another thread has done the same, or has written
+            # `whole` is known to the tensor or the cell, and here; the buffer to the value, the array, and here; a
+            # count over a tuple adds two, whatever a release of Python does for calls
+            known = 3 + (cell.value is whole) + (t._value is whole)
+            if (whole.form is not whole.type or buffer.__class__ is not memory.Buffer or buffer.foreign
+                    or next(map(sys.getrefcount, (whole,))) > known or next(map(sys.getrefcount, (buffer,))) > 5):
+                whole = from_array(array)
+            cell.value, cell.foreign = whole, ExportedMemory(whole)
+            whole.cell, whole.version = cell.ref, cell.tracked
+            cell.version += 1
+            for other in cell.alive():
+                other._value = forgotten(other._value.type)
+            return cell.foreign.contents()

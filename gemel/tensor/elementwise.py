@@ -67,13 +67,12 @@ def fast_binary(name: str, slow: Slow, scalar: str | None = None,
     def method(self: Any, other: Any) -> Any:
         if other.__class__ not in TENSOR_CLASSES:
             return with_number(self, other)
-        alias = self._alias
-        if alias is not None and alias.cell.version != alias.seen:
-            self._refresh()
-        alias = other._alias
-        if alias is not None and alias.cell.version != alias.seen:
-            other._refresh()
-        a, b = self._value, other._value
+        a, alias = self._value, self._alias  # as in ``_read``
+        if alias is not None and (alias.cell.version != alias.seen or a.form is None):
+            a = self._refresh()
+        b, alias = other._value, other._alias
+        if alias is not None and (alias.cell.version != alias.seen or b.form is None):
+            b = other._refresh()
         types = (a.type, b.type)
         found = results.get(types)
         if found is None:
@@ -142,10 +141,9 @@ def fast_scalar(name: str, slow: Slow, int_kinds: str = "fi") -> Callable[[Any, 
         return types, result, rule.differentiable and result.dtype.kind == "f"
 
     def method(self: Any, other: Any) -> Any:
-        alias = self._alias
-        if alias is not None and alias.cell.version != alias.seen:
-            self._refresh()
-        a = self._value
+        a, alias = self._value, self._alias
+        if alias is not None and (alias.cell.version != alias.seen or a.form is None):
+            a = self._refresh()
         kind = other.__class__
         try:
             if kind is float:
@@ -221,10 +219,9 @@ def fast_unary(name: str, slow: Callable[[Any], Any]) -> Callable[[Any], Any]:
     new = _new
 
     def method(self: Any) -> Any:
-        alias = self._alias
-        if alias is not None and alias.cell.version != alias.seen:
-            self._refresh()
-        a = self._value
+        a, alias = self._value, self._alias
+        if alias is not None and (alias.cell.version != alias.seen or a.form is None):
+            a = self._refresh()
         types = (a.type,)
         found = results.get(types)
         if found is None or found.dtype.kind != "f":

@@ -8,6 +8,7 @@ which is immutable. Whether memory is reused is the planner's business.
 from __future__ import annotations
 
 import math
+import threading
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -16,12 +17,16 @@ import numpy as np
 
 from ..engine.base import dtypes as dt
 from ..engine.base.errors import UnsupportedError
+from ..engine.base.forks import fork_lock
 from ..engine.ir.builder import constant_op
 from ..engine.ir.op import op
 from ..engine.ir.primitives import ROWS
 from ..engine.ir.types import Shape, TensorType, row_major, tensor_type
 
 SMALL = 4096  # elements of a strided view whose places are compared one by one
+#: held while it changes who shares a storage, what the storage holds, or whether others see its memory; nothing is
+#: computed meanwhile
+sharing = fork_lock("sharing", threading.RLock())
 
 
 class Cell:
@@ -50,8 +55,10 @@ class Cell:
         """Note that ``tensor`` shares this storage."""
         tensors = self.tensors
         if len(tensors) >= self.room:
-            tensors[:] = [r for r in tensors if r() is not None]
-            self.room = max(16, 2 * len(tensors))
+            with sharing:
+                known = tensors[:]  # what other threads append meanwhile stands behind these
+                tensors[:len(known)] = [r for r in known if r() is not None]
+                self.room = max(16, 2 * len(tensors))
         tensors.append(weakref.ref(tensor))
 
     def _contents(self) -> Any:
@@ -62,15 +69,16 @@ class Cell:
 
     def _take_back(self, value: Any) -> None:
         """After a write that has failed: hold ``value`` again."""
-        self.value = value
-        self.version += 1
-        self.tracked = value.version if value.cell is self.ref else self.tracked
-        for t in self.alive():
-            t._forget()
+        with sharing:
+            self.value = value
+            self.version += 1
+            self.tracked = value.version if value.cell is self.ref else self.tracked
+            for t in self.alive():
+                t._forget()
 
     def alive(self) -> list[Any]:
         """The tensors that share this storage now."""
-        return [t for r in self.tensors if (t := r()) is not None and t._alias is not None and t._alias.cell is self]
+        return [t for r in self.tensors[:] if (t := r()) is not None and t._alias is not None and t._alias.cell is self]
 
 
 class Lens:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-#: outermost first: a plan runs; the pool changes; the table of kernels; LLVM; the table of plans; the allocator; its
-#: blocks between guard pages
-ORDER = ("run", "pool", "kernels", "llvm", "plans", "memory", "guard")
+#: outermost first: a plan runs; the pool changes; the table of kernels; LLVM; the table of plans; who shares a storage;
+#: the allocator; its blocks between guard pages
+ORDER = ("run", "pool", "kernels", "llvm", "plans", "sharing", "memory", "guard")
 
 _locks: dict[str, Any] = {}
 

@@ -33,8 +33,9 @@ _failed: weakref.WeakKeyDictionary[Value, BaseException] = weakref.WeakKeyDictio
 #: values that have been computed -> the line that recorded them, where lines are recorded
 _made_at: weakref.WeakKeyDictionary[Value, str] = weakref.WeakKeyDictionary()
 _LISTED = 10  # tensors that an out-of-memory error lists
-#: traces that are being flushed -> the thread that does it: a fork leaves the others' in the child as they stand
-_flushing: dict[Trace, int] = {}
+#: traces that are being flushed -> the thread that does it, and what it flushes: a fork leaves the others' in the child
+#: as they stand
+_flushing: dict[Trace, tuple[int, Trace]] = {}
 
 
 class Counters:
@@ -73,18 +74,23 @@ def flush(trace: Trace, reason: str) -> None:
             return
         if local.capture is not None and local.capture.trace is trace:
             local.capture.broken = f"it needs a value while it is recorded ({reason} at {recorder.user_line()})"
+        work = trace if local.trace is trace else Trace()
         try:
-            _flushing[trace] = threading.get_ident()
+            _flushing[trace] = threading.get_ident(), work
             trace.closed = True
-            if local.trace is trace:
+            if work is trace:
                 local.trace = new_trace()
-            trace.roots = live_results(trace)
-            if trace.roots:
-                _run(trace, reason)
+            else:
+                _move(trace, work)
+            work.roots = live_results(work)
+            if work.roots:
+                _run(work, reason)
         except BaseException as error:
-            while trace.closed and not _finished(trace):
+            if not work.values:
+                work = trace
+            while trace.closed and not _finished(work):
                 try:
-                    _restore(trace, error)
+                    _restore(work, error)
                     break
                 except KeyboardInterrupt:
                     continue  # one more Ctrl-C: values must not be lost
@@ -93,6 +99,16 @@ def flush(trace: Trace, reason: str) -> None:
             _flushing.pop(trace, None)
             if trace.closed:
                 _clear(trace)
+                _clear(work)
+
+
+def _move(trace: Trace, to: Trace) -> None:
+    """Move what another thread has recorded: it may be writing an entry, which it then records again elsewhere."""
+    lists = trace.code, trace.values, trace.leaves, trace.scalars
+    ends = list(map(len, lists))  # counted between two steps of that thread: they belong together, it only appends
+    to.code, to.values, to.leaves, to.scalars = [x[:end] for x, end in zip(lists, ends, strict=True)]
+    to.sites, to.undo, to.pinned = trace.sites, trace.undo, trace.pinned
+    trace.code, trace.values, trace.leaves, trace.scalars, trace.sites = [], [], [], [], {}
 
 
 def _finished(trace: Trace) -> bool:
@@ -217,13 +233,16 @@ def _take_back(trace: Trace) -> None:
 def _after_fork() -> None:
     """In a child: what other threads were about to compute is pending again; they do not exist here."""
     me = threading.get_ident()
-    for trace, thread in list(_flushing.items()):
+    for trace, (thread, work) in list(_flushing.items()):
         if thread == me:
             continue
         trace.lock, trace.closed = threading.RLock(), True
-        if not _finished(trace):
-            _restore(trace, KeyboardInterrupt())
+        if not work.values:
+            work = trace
+        if not _finished(work):
+            _restore(work, KeyboardInterrupt())
         _clear(trace)
+        _clear(work)
         del _flushing[trace]
 
 

@@ -62,6 +62,7 @@ class Value:
         type: dtype and shape.
         buffer: its memory once flushed; a Python number for a scalar input; None while pending.
         form: the ``TensorType`` of a row-major buffer, else the :class:`Layout` (what a leaf puts into the key).
+            None: no value, but what a tensor holds between a write to its storage and its next read.
         trace, index: where it is recorded (stale once that trace is closed).
         cell, version: weak reference to the storage cell that it was read from, and its count of tracked writes then.
         error: why it can never be computed (its flush failed), or None.
