@@ -12,8 +12,10 @@ from dataclasses import dataclass
 CHUNK_BYTES = 640 << 10   # vector panels of a task: they stay in the second-level cache beside a block of scalars
 TILES_BYTES = 1 << 20     # unfinished tiles of a task whose k takes several passes
 TASK_CYCLES = 2_000       # around a task
-CALL_CYCLES = 12_000      # around a call that packs first: it has to end before the product begins
-STREAM_BYTES = 5.0        # a cycle, of an operand that comes from beyond the second-level cache
+CALL_CYCLES = 6_000       # around a call that packs first: it has to end before the product begins
+# bytes a cycle of an operand that comes from beyond the second-level cache, in the time of the products alone
+SCALAR_STREAM = 16.0      # in rows, as far as they are not packed
+VECTOR_STREAM = 32.0      # in packed panels
 DISTURBED = 0.04          # of a task's time: what a thread may wait for another, on average
 MOST = 8                  # tasks of a thread, at most
 
@@ -76,10 +78,10 @@ def _cycles(w: Work, cut: Cut, threads: int) -> float:
     before = 0.0
     if cut.packed:
         before = w.entries * -(-w.v_panels // threads) * w.pack + CALL_CYCLES * (threads > 1)
-        task += chunk * w.v_bytes / STREAM_BYTES
+        task += chunk * w.v_bytes / VECTOR_STREAM
     else:
         task += chunk * w.pack
-    task += part * w.s_bytes / STREAM_BYTES
+    task += part * w.s_bytes / SCALAR_STREAM
     return before + tasks * task + (DISTURBED * task if threads > 1 else 0.0)
 
 

@@ -49,8 +49,8 @@ TASK_CYCLES = 12_000       # a task worth sharing: some times what waking a work
 PIECE = 32 << 20           # a packed copy of more bytes than this is made and used piece by piece
 FEW_LANES = 64             # rows of tiles are read in place for so few lanes
 
-#: cycles an element costs, measured on AVX2
-PACK_CYCLES = {"free": 0.2, "k": 0.5, "any": 2.0}
+#: cycles an element costs, measured on AVX2 and on AVX-512
+PACK_CYCLES = {"free": 0.3, "k": 0.5, "any": 2.0}
 STORE_CYCLES = {"vector": 0.2, "row": 0.1, "column": 0.8, "any": 2.0}
 TILE_CYCLES = 40           # around the inner loop of a tile
 
