@@ -39,11 +39,12 @@ class Programs:
     def ready(self, f: Callable[[], Any]) -> Run:
         """Run without gradients and wait for the result (reading a tensor as an array copies nothing)."""
         no_grad = self.torch.no_grad
+        bits = self.torch.bfloat16 if self.torch.__name__ == "torch" else None  # torch has no NumPy dtype for it
 
         def run() -> None:
             with no_grad():
                 y = f()
-            (y if y.dtype is not self.torch.bfloat16 else y.view(self.torch.int16)).numpy()
+            (y if y.dtype is not bits else y.view(self.torch.int16)).numpy()
         return run
 
     # --- W2, W3
