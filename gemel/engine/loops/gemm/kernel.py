@@ -104,7 +104,7 @@ class Writer:
     # --- the task
     def task(self, task: Val) -> None:
         k, p = self.k, self.p
-        # chunks first: a thread's share, a row of tasks, then is whole parts of all chunks, also of those that are larger
+        # chunks first: a thread's share, a row of tasks, is then whole parts of all chunks, larger ones and others
         rest = k.udiv(task, p["v_chunks"])
         entry = k.udiv(rest, p["s_parts"])
         indices = entry_of(k, entry, p)
