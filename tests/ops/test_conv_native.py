@@ -16,6 +16,7 @@ from gemel.engine.interpreter.contract import CONTRACT
 from gemel.engine.ir.builder import ProgramBuilder
 from gemel.engine.ir.types import tensor_type
 from gemel.engine.loops.conv import schedule
+from gemel.engine.loops.gemm.tile import Shape
 from gemel.engine.runtime.native_plan import NativePlan
 from tests.ops.test_gemm_native import random, same
 
@@ -247,6 +248,24 @@ def test_windows_that_do_not_fit_are_copied_out(op: str, monkeypatch: pytest.Mon
         build, want, arrays = sample(name, dt.float32, op)
         got, = evaluate(build, arrays)
         same(got, want())
+
+
+@fused
+@pytest.mark.parametrize("op", ["conv", "conv_transpose"])
+@pytest.mark.parametrize("planes, most", [(1 << 20, 1 << 20), (0, 1 << 20), (0, 0)])
+def test_positions_in_lanes(op: str, planes: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From planes of lines of a whole image, of a few lines, and from packed panels, also where others are better."""
+    monkeypatch.setattr(schedule, "_position_shape", lambda *_: Shape(4, 3))
+    monkeypatch.setattr(schedule, "PLANES_BYTES", planes)
+    monkeypatch.setattr(schedule, "MOST_PLANES", most)
+    names = set()
+    for name in CASES:
+        build, want, arrays = sample(name, dt.float32, op)
+        got, = evaluate(build, arrays)
+        same(got, want())
+        types = [tensor_type(dt.float32, a.shape) for a in arrays]
+        names |= set(calls_of(build, types))
+    assert (f"{op}_lines4x3_f32" in names) == (most > 0), names
 
 
 def test_a_kernel_as_large_as_the_image() -> None:

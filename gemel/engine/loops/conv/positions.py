@@ -13,7 +13,7 @@ from ...base.target import Target
 from .. import element
 from ..gemm import kernel, pack
 from ..gemm.arrays import by_tasks
-from ..ir import Kernel, Type, Val
+from ..ir import Kernel, KernelBuilder, Type, Val
 
 #: how neighbouring positions lie in an image's line: next to each other, at every second place, anywhere
 MODES = ("unit", "pair", "gather")
@@ -76,34 +76,13 @@ class _Writer(kernel.Writer):
         k, p, arith, mode = self.k, self.p, self.arith, self.s.v_mode
         lanes, group, dtype = arith.lanes, arith.group, self.s.v_dtype
         elem = element.memory(dtype)
-        zero = k.const(0, Type(elem, lanes))
-        # lane numbers are compared in 32 bits: sites and counts are smaller
-        ids = k.lane_ids(lanes, "i32")
-
-        def number(x: Val) -> Val:
-            return k.splat(k.convert("trunc", x, "i32"), lanes)
-
-        def between(ids: Val, low: Val, high: Val) -> Val:
-            return k.and_(k.compare("sge", ids, number(low)), k.compare("slt", ids, number(high)))
-
-        stored = k.compare("slt", ids, number(count))
-        span = 1 if mode == "unit" else 2
-        if mode == "gather":
-            step = k.splat(k.convert("trunc", p["stride2"], "i32"), lanes)
-            masks = [k.and_(between(k.imul(ids, step), k.i64(0) - site, there - site), stored)]
-            strides = k.imul(k.lane_ids(lanes), k.splat(p["stride2"] * p["x2"], lanes))
-        else:
-            masks = [between(ids, k.i64(0) - site - i * lanes, there - site - i * lanes) for i in range(span)]
+        span = 2 if mode == "pair" else 1
+        stored = k.compare("slt", k.lane_ids(lanes, "i32"), _number(k, count, lanes))
+        masks = lane_masks(k, mode, lanes, site, there, count, p["stride2"])
 
         def load(at: Val, whole: bool) -> Val:
-            here = k.offset(self.v_base, at, elem)
-            if mode == "gather":
-                return k.gather(here, strides, masks[0], zero)
-            parts = []
-            for i in range(span):
-                place = k.offset(here, i * lanes, elem)
-                parts.append(k.load(place, zero.type) if whole else k.masked_load(place, masks[i], zero))
-            return parts[0] if span == 1 else k.shuffle(parts[0], parts[1], range(0, 2 * lanes, 2))
+            return load_sites(k, mode, k.offset(self.v_base, at, elem), None if whole else masks, elem, lanes,
+                              p["stride2"] * p["x2"])
 
         def each(whole: bool) -> None:
             def channel(c: Val) -> None:
@@ -123,6 +102,46 @@ class _Writer(kernel.Writer):
             return
         full = k.and_(k.compare("sle", k.i64(0), site), k.compare("sle", site + span * lanes, there))
         k.if_(k.and_(full, k.compare("sge", count, k.i64(lanes))), lambda: each(True), lambda: each(False))
+
+
+def _number(k: KernelBuilder, x: Val, lanes: int) -> Val:
+    """A number to compare lane numbers with, in 32 bits: sites and counts are smaller."""
+    return k.splat(k.convert("trunc", x, "i32"), lanes)
+
+
+def lane_masks(k: KernelBuilder, mode: str, lanes: int, site: Val, there: Val, count: Val, stride: Val) -> list[Val]:
+    """For each load of a vector of positions, which lanes exist in an image's line.
+
+    Args:
+        site: of the first position. there: how many sites the line has. count: of positions. stride: of sites.
+    """
+    ids = k.lane_ids(lanes, "i32")
+
+    def between(ids: Val, low: Val, high: Val) -> Val:
+        return k.and_(k.compare("sge", ids, _number(k, low, lanes)), k.compare("slt", ids, _number(k, high, lanes)))
+
+    if mode == "gather":
+        stored = k.compare("slt", ids, _number(k, count, lanes))
+        return [k.and_(between(k.imul(ids, _number(k, stride, lanes)), k.i64(0) - site, there - site), stored)]
+    return [between(ids, k.i64(0) - site - i * lanes, there - site - i * lanes)
+            for i in range(2 if mode == "pair" else 1)]
+
+
+def load_sites(k: KernelBuilder, mode: str, at: Val, masks: list[Val] | None, elem: str, lanes: int,
+               stride: Val) -> Val:
+    """What a vector of positions sees, zero where the masks are off; no masks: everything exists.
+
+    Args:
+        at: place of the first position's site. stride: elements from one position's site to the next one's.
+    """
+    zero = k.const(0, Type(elem, lanes))
+    if mode == "gather":
+        assert masks is not None
+        return k.gather(at, k.imul(k.lane_ids(lanes), k.splat(stride, lanes)), masks[0], zero)
+    places = [k.offset(at, i * lanes, elem) for i in range(2 if mode == "pair" else 1)]
+    parts = [k.load(x, zero.type) for x in places] if masks is None else [
+        k.masked_load(x, mask, zero) for x, mask in zip(places, masks, strict=True)]
+    return parts[0] if len(parts) == 1 else k.shuffle(parts[0], parts[1], range(0, 2 * lanes, 2))
 
 
 def build(structure: PositionStructure) -> Callable[[str, Target], Kernel]:

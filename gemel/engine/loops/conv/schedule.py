@@ -39,7 +39,7 @@ from ..gemm.tile import Shape
 from ..group import Group
 from ..index import Affine, Domain, offset_of
 from ..rowwise.schedule import Context, schedule_rowwise
-from . import kernel, positions, unfold, weight_grad
+from . import kernel, lines, positions, unfold, weight_grad
 from .weights import pack_weights
 from .window import AXES, Axis, backward_axis, forward_axis
 
@@ -49,6 +49,8 @@ MOST_WINDOW = 2 << 20      # of one position: beyond, windows are copied to memo
 PASS = 1024                # of k, of a weight's gradient
 POSITION_PASS = 1024       # of k, with positions in lanes
 CHUNK_BYTES = 1 << 20      # panels of positions that a task packs
+PLANES_BYTES = 1 << 20   # lines that a task copies
+MOST_PLANES = 3 << 19      # of one panel of positions: beyond, it is packed
 L2_BYTES = 256 << 10       # a block of weight panels
 TASKS_PER_THREAD = 4
 TASK_CYCLES = 50_000
@@ -361,26 +363,66 @@ class _Side:
 def _position_shape(context: Context, side: _Side, arith: Plain) -> Shape | None:
     """The tile for positions in lanes; None where channels in lanes cost less."""
     wide, k = context.target.registers == 32, side.taps * side.channels
-    copies = side.positions // side.axes[2].out * -(-side.axes[2].out // arith.lanes) * k
-    pack = copies * {"unit": 2.5, "pair": 4.0, "gather": 24.0}[side.mode]
+    depth, row, column = side.axes
+    copies = side.positions // column.out * -(-column.out // arith.lanes) * k
+    if depth.out == depth.taps == 1:  # a line is copied once for all row taps
+        copies = copies // row.taps * min(row.taps, row.stride)
+    pack = copies * {"unit": 4.0, "pair": 5.0, "gather": 24.0}[side.mode]
 
     def cycles(shape: Shape, lanes: int, rows: int) -> float:
         panels, full = panel_count(-(-lanes // arith.lanes), shape.vectors)
         tile = full * _tile(shape.height, shape.vectors) + (panels - full) * _tile(shape.height, shape.widths[-1])
         return -(-rows // shape.height) * (tile * k + panels * 60)
 
-    options = [Shape(8, 3), Shape(14, 2), Shape(8, 1)] if wide else [Shape(4, 3), Shape(8, 1)] if arith.fused else [
+    options = [Shape(8, 3), Shape(8, 1)] if wide else [Shape(4, 3), Shape(8, 1)] if arith.fused else [
         Shape(4, 2), Shape(8, 1)]
     best = min(options, key=lambda s: cycles(s, side.positions, side.lanes))
     other = _shape_of(context, side.lanes, side.positions, arith)
     stores = side.lanes * side.positions
-    here = cycles(best, side.positions, side.lanes) + pack + 0.2 * stores
-    there = 1.1 * cycles(other, side.lanes, side.positions) + 0.8 * stores
+    here = 1.08 * cycles(best, side.positions, side.lanes) + pack + 0.2 * stores
+    window = side.channels * row.out * row.stride * -(-column.out * column.stride // arith.lanes)
+    there = 1.1 * cycles(other, side.lanes, side.positions) + 8.0 * window + 0.8 * stores
     return best if here <= there else None
 
 
+@dataclass(frozen=True)
+class _Planes:
+    """The planes of a task's lines (``lines``).
+
+    Args:
+        values: parameters. nbytes: with the table behind them. fetched: cache lines of the image that a task copies.
+    """
+
+    values: dict[str, int]
+    nbytes: int
+    fetched: int
+
+
+def _planes(side: _Side, shape: Shape, vectors: int, lanes: int, itemsize: int) -> _Planes | None:
+    """For tasks of at most ``vectors`` vectors of positions; None where positions have depth."""
+    depth, row, column = side.axes
+    if depth.out != 1 or depth.taps != 1:
+        return None
+    positions = min(vectors * lanes, side.positions)
+    count = min(row.out, (positions + column.out - 2) // column.out + 1)
+    last = row.origin + max(0, (row.taps - 1) * row.tap)  # row of a position that its farthest tap sees
+    reach, classes = last // row.stride, min(row.stride, last + 1)
+    plane = (-(-((count + reach) * column.out + lanes) // lanes) | 1) * lanes  # odd: channels fall on different sets
+    table = -(-(side.channels * classes * column.taps * plane + shape.vectors * lanes) * itemsize // 64) * 64
+    x = _three(side.x.strides[2:], 0)
+    values = {
+        "x_row": x[1] * row.step, "x_column": x[2] * column.step, "rows": row.sites, "columns": column.sites,
+        "width": column.out, "taps": row.taps, "column_taps": column.taps, "tap": row.tap, "column_tap": column.tap,
+        "shift": row.origin, "first": row.first, "low": column.origin - column.first, "stride": row.stride,
+        "column_stride": column.stride, "classes": classes, "reach": reach, "plane": plane, "table": table,
+    }
+    cursor = table + 8 * side.taps * side.channels
+    fetched = side.channels * min(row.sites, (count + reach) * row.stride) * abs(x[1]) * side.x.dtype.itemsize // 64
+    return _Planes(values | {"cursor": cursor}, cursor + 8, fetched + 1)
+
+
 def _positions(context: Context, g: Group, side: _Side, arith: Plain, shape: Shape, found: _Epilogue) -> list[Call]:
-    """Positions in lanes: the weight is packed as the scalar operand, tasks pack what positions see."""
+    """Positions in lanes: the weight is packed as the scalar operand, tasks copy what positions see."""
     dtype, lanes, itemsize = side.x.dtype, arith.lanes, arithmetic.nbytes(arith.panel)
     k, axes = side.taps * side.channels, side.axes
     layout = PackedLayout("s", arith, shape, dtype, (side.groups,), side.lanes, k)
@@ -398,15 +440,25 @@ def _positions(context: Context, g: Group, side: _Side, arith: Plain, shape: Sha
     tile = shape.height * shape.vectors * lanes * arithmetic.nbytes(arith.acc)
     cycles = 2 * entries * side.positions * side.lanes * k / (4 * lanes)
     wanted = -(-_wanted(cycles, context.threads) // entries)
-    chunks = max(-(-v_panels * panel_bytes // CHUNK_BYTES), min(v_panels, wanted))
+
+    def planes_of(panels: int) -> _Planes | None:
+        return _planes(side, shape, panels * shape.vectors, lanes, itemsize)
+    chunks = min(v_panels, wanted)
     chunk = -(-v_panels // chunks)
+    while chunk > 1 and (planes := planes_of(chunk)) and planes.nbytes > PLANES_BYTES:
+        chunks += 1
+        chunk = -(-v_panels // chunks)
+    planes = planes_of(chunk)
+    if planes is None or planes.nbytes > MOST_PLANES:
+        planes, chunks = None, max(-(-v_panels * panel_bytes // CHUNK_BYTES), min(v_panels, wanted))
+        chunk = -(-v_panels // chunks)
     parts = min(s_panels, -(-wanted // -(-v_panels // chunk)))
     if pass_steps < steps:
         parts = min(s_panels, max(parts, -(-s_panels * chunk * tile // SUMS_BYTES)))
     part = -(-s_panels // parts)
     chunks, parts = -(-v_panels // chunk), -(-s_panels // part)
     s_block = max(1, L2_BYTES // (pass_steps * shape.height * itemsize))
-    sums = -(-chunk * panel_bytes // 64) * 64
+    sums = -(-(planes.nbytes if planes else chunk * panel_bytes) // 64) * 64
     tiles = min(s_block, part) if pass_steps >= steps else part * chunk
     x, spatial = side.x.strides, _three(side.x.strides[2:], 0)
     values = {
@@ -415,21 +467,27 @@ def _positions(context: Context, g: Group, side: _Side, arith: Plain, shape: Sha
         "v_chunks": chunks, "k": k, "steps": steps, "pass_steps": pass_steps, "s_batch0": 0,
         "s_batch1": 0, "s_batch2": layout.entry, "s_row": 0, "s_step": 0, "s_panel": shape.height * steps * arith.group,
         "v_batch0": 0, "v_batch1": x[0], "v_batch2": x[1] * side.channels, "v_free": 0, "v_step": 0, "sums": sums,
-        "totals": sums + tiles * tile, "channels": side.channels, "x_channel": x[1], "out1": axes[1].out,
-        "out2": axes[2].out, "taps1": axes[1].taps, "taps2": axes[2].taps,
+        "totals": sums + tiles * tile, "channels": side.channels, "x_channel": x[1],
     }
-    for i, axis in enumerate(axes):
-        values |= {f"x{i}": spatial[i] * axis.step, f"in{i}": axis.sites, f"tap{i}": axis.tap,
-                   f"low{i}": axis.origin - axis.first, f"stride{i}": axis.stride}
-    structure = positions.PositionStructure(arith, shape, dtype, "packed", dtype, side.mode,
-                                            found.finish(arith.acc, True))
+    what = (arith, shape, dtype, "packed", dtype, side.mode, found.finish(arith.acc, True))
+    if planes is not None:
+        structure = lines.LineStructure(*what)
+        values |= planes.values | {"ahead": -(-planes.fetched // (part * chunk * -(-k // BLOCK)))}
+        names, build = lines.PARAMETERS, lines.build(structure)
+    else:
+        structure = positions.PositionStructure(*what)
+        names, build = positions.PARAMETERS, positions.build(structure)
+        values |= {"out1": axes[1].out, "out2": axes[2].out, "taps1": axes[1].taps, "taps2": axes[2].taps}
+        for i, axis in enumerate(axes):
+            values |= {f"x{i}": spatial[i] * axis.step, f"in{i}": axis.sites, f"tap{i}": axis.tap,
+                       f"low{i}": axis.origin - axis.first, f"stride{i}": axis.stride}
     skip = sum(a.skip * s for a, s in zip(axes, spatial, strict=True)) * dtype.itemsize
     tasks = entries * chunks * parts
+    name = f"{side.equation.op.name}_{'lines' if planes else 'positions'}{shape.height}x{shape.vectors}_{dtype.ir}"
     calls.append(Call(
-        KernelSpec(f"{side.equation.op.name}_positions{shape.height}x{shape.vectors}_{dtype.ir}", structure.key,
-                   positions.build(structure)),
+        KernelSpec(name, structure.key, build),
         [Operand(memory), replace(side.x.operand, offset=side.x.operand.offset + skip), *found.operands],
-        [*(values[name] for name in positions.PARAMETERS), *found.params(True)], tasks,
+        [*(values[name] for name in names), *found.params(True)], tasks,
         _grain(tasks, cycles, context.threads), _writes(2, found), flops=2 * entries * side.positions * side.lanes * k,
         nbytes=_traffic(g), label=_label(g)))
     return calls

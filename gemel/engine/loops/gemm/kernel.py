@@ -102,17 +102,22 @@ class Writer:
         return self.unit_of(panel + 1) - self.unit_of(panel)
 
     # --- the task
-    def task(self, task: Val) -> None:
+    def place_of(self, task: Val) -> tuple[Val, Val, Val]:
+        """The batch entry, the part and the chunk of a task."""
         k, p = self.k, self.p
         # chunks first: a thread's share, a row of tasks, is then whole parts of all chunks, larger ones and others
         rest = k.udiv(task, p["v_chunks"])
         entry = k.udiv(rest, p["s_parts"])
+        return entry, rest - entry * p["s_parts"], task - rest * p["v_chunks"]
+
+    def task(self, task: Val) -> None:
+        k, p = self.k, self.p
+        entry, part, chunk = self.place_of(task)
         indices = entry_of(k, entry, p)
         source = None if self.s.v_mode == "packed" else self.s.v_dtype
         self.s_base = moved(k, self.s_at, indices, p, "s_batch", self.elem(self.s_dtype))
         self.v_base = moved(k, self.v_at, indices, p, "v_batch", self.elem(source))
         self.bases = self.arrays.at(indices)
-        chunk, part = task - rest * p["v_chunks"], rest - entry * p["s_parts"]
         self.p0, self.p1 = (k.udiv(x * p["s_panels"], p["s_parts"]) for x in (part, part + 1))
         self.j0, self.j1 = (k.udiv(x * p["v_panels"], p["v_chunks"]) for x in (chunk, chunk + 1))
         self.unit0 = self.unit_of(self.j0)
