@@ -13,6 +13,7 @@ import math
 import sys
 from typing import Any
 
+from .engine.base.collector import relax as _relax_collector
 from .engine.base.dtypes import DType as dtype
 from .engine.base.dtypes import (
     bfloat16,
@@ -76,6 +77,7 @@ e, pi, inf, nan = math.e, math.pi, math.inf, math.nan
 newaxis = None
 
 _install_frames()
+_relax_collector()
 
 #: submodules that are imported when they are first used, so that ``import gemel`` stays short
 _LAZY = frozenset(("amp", "autograd", "backends", "compiler", "cuda", "debug", "fft", "func", "linalg",

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .engine.base.flags import override
-from .engine.device.memory import Statistics
+from .engine.device.memory import usage
 from .engine.ir.program import Program
 from .engine.runtime import cache, executor, kernels, native_plan, service
 from .engine.runtime.decode import decode
@@ -31,12 +31,12 @@ def counters() -> dict[str, int | float]:
     """
     return {
         "compiles": kernels.Counters.compiles, "compile_seconds": kernels.Counters.compile_seconds,
-        "kernels": kernels.Counters.loaded, "calls": native_plan.Counters.calls,
-        "bytes": native_plan.Counters.nbytes, "host_steps": native_plan.Counters.host_steps,
+        "kernels": kernels.Counters.loaded, "calls": native_plan.counters.calls,
+        "bytes": native_plan.counters.nbytes, "host_steps": native_plan.counters.host_steps,
         "cache_hits": cache.Counters.hits, "cache_misses": cache.Counters.misses,
-        "plan_hits": executor.Counters.plan_hits, "plan_misses": executor.Counters.plan_misses,
-        "flushes": executor.Counters.flushes, "syncs": executor.Counters.syncs,
-        "live_bytes": Statistics.live, "peak_bytes": Statistics.peak,
+        "plan_hits": executor.counters.plan_hits, "plan_misses": executor.counters.plan_misses,
+        "flushes": executor.counters.flushes, "syncs": executor.counters.syncs,
+        "live_bytes": usage.live, "peak_bytes": usage.peak,
     }
 
 

@@ -62,9 +62,9 @@ class Native:
         self.placed = [place(a) for a in arrays[:count]]
         self.plan = NativePlan(run_passes(p, FUSED if fused else GENERIC), [f for _, f in self.placed], donate, fused,
                                updates)
-        before = native_plan.Counters.host_steps
+        before = native_plan.counters.host_steps
         results = self.plan.run([b for b, _ in self.placed], [a.item() for a in arrays[count:]])
-        self.host_steps = native_plan.Counters.host_steps - before
+        self.host_steps = native_plan.counters.host_steps - before
         self.outputs = [array_of(buffer, form, v.type) for (buffer, form), v in zip(results, p.outputs, strict=True)]
 
     def input(self, p: Program, k: int) -> np.ndarray:

@@ -97,9 +97,9 @@ import numpy as np
 from gemel.engine.device import memory
 b = memory.allocate(24)
 assert np.isnan(memory.as_numpy(b, np.dtype(np.float64), (3,))).all()
-before, where = memory.Statistics.live, b.ptr
+before, where = memory.usage.live, b.ptr
 del b
-assert memory.Statistics.live < before
+assert memory.usage.live < before
 print("freed", flush=True)
 ctypes.c_double.from_address(where).value
 print("over")

@@ -1,13 +1,16 @@
 """Memory that is held: unused blocks, the arena, pending parameters, temporaries of large operations."""
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 import gemel
 from gemel import debug, nn
+from gemel.engine.base import collector
 from gemel.engine.base.flags import flags, override
 from gemel.engine.device import memory
-from gemel.engine.device.memory import Statistics
+from gemel.engine.device.memory import usage
 from gemel.engine.runtime import native_plan, plans
 from gemel.nn import functional as F
 
@@ -18,26 +21,61 @@ reusing = pytest.mark.skipif(flags.GUARD, reason="between guard pages no block i
 @reusing
 def test_unused_blocks_are_given_back_before_new_ones_are_mapped():
     memory.release_cached()
-    before = Statistics.reserved
+    before = usage.reserved
     for size in (512, 768, 1024, 1536):
         block = memory.allocate(size * MIB)
         del block
-    slack = max(memory._SLACK, Statistics.reserved // 16)
-    assert Statistics.reserved - before <= 1536 * MIB + slack
+    slack = max(memory._SLACK, usage.reserved // 16)
+    assert usage.reserved - before <= 1536 * MIB + slack
     memory.release_cached()
 
 
 @reusing
 def test_a_block_serves_a_request_that_is_a_little_smaller():
     block = memory.allocate(200 * MIB)
-    address, reserved = block.ptr, Statistics.reserved
+    address, reserved = block.ptr, usage.reserved
     del block
     block = memory.allocate(180 * MIB)
-    assert block.ptr == address and Statistics.reserved == reserved
-    live = Statistics.live
+    assert block.ptr == address and usage.reserved == reserved
+    live = usage.live
     del block
-    assert live - Statistics.live >= 200 * MIB  # it counts as what it is
+    assert live - usage.live >= 200 * MIB  # it counts as what it is
     memory.release_cached()
+
+
+class _Ring:
+    """Memory in a cycle of references: only Python's collector frees it."""
+
+    def __init__(self) -> None:
+        self.block = memory.allocate(16 * MIB)
+        self.ring = self
+
+
+def test_cycles_are_collected_when_memory_is_scarce():
+    memory.release_cached()
+    with override(MEMORY=usage.reserved + 100 * MIB):
+        for _ in range(40):
+            _Ring()
+    memory.release_cached()
+
+
+def test_cycles_are_collected_while_memory_grows():
+    before = usage.reserved
+    for _ in range(100):
+        _Ring()
+    assert usage.reserved - before <= max(before, memory._OFTEN) + 64 * MIB
+    memory.release_cached()
+
+
+def test_pythons_collector_starts_less_often_unless_the_user_has_decided():
+    was = gc.get_threshold()
+    try:
+        for given, after in ((700, collector.OBJECTS), (0, 0), (10**6, 10**6)):
+            gc.set_threshold(given, 7, 9)
+            collector.relax()
+            assert gc.get_threshold() == (after, 7, 9)
+    finally:
+        gc.set_threshold(*was)
 
 
 def test_the_arena_shrinks_when_nobody_needs_it():

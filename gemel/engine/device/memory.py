@@ -11,15 +11,18 @@ With ``GEMEL_GUARD`` nothing is reused: every block lies between guard pages (se
 from __future__ import annotations
 
 import ctypes
+import functools
 import mmap
 import os
 import sys
 import threading
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..base import log
+from ..base.collector import collect
 from ..base.errors import OutOfMemoryError
 from ..base.flags import flags
 from ..base.forks import fork_lock
@@ -29,6 +32,7 @@ ALIGNMENT = 64
 _SLAB = 1 << 20
 _PAGE = mmap.PAGESIZE
 _HUGE = 2 << 20
+_OFTEN = 256 << 20  # bytes up to which growing memory does not ask Python's collector
 _SLACK = 64 << 20  # bytes of unused large blocks that are kept at least, however little is in use
 
 
@@ -59,6 +63,7 @@ class Buffer:
             _give_back(self)
 
 
+@functools.lru_cache(4096)
 def _class_of(nbytes: int) -> int:
     """Bytes actually reserved: multiples of 64 up to 4 KiB, then four steps a doubling."""
     if nbytes <= 4096:
@@ -81,12 +86,17 @@ _slabs: list[mmap.mmap] = []
 _lock = fork_lock("memory", threading.Lock())
 
 
-class Statistics:
+@dataclass(slots=True)
+class Usage:
     """Byte counts of the process's device memory."""
 
-    live = 0       # bytes in buffers that someone holds
-    peak = 0       # highest value of `live`
-    reserved = 0   # bytes mapped from the system
+    live: int = 0       # bytes in buffers that someone holds
+    peak: int = 0       # highest value of `live`
+    collected: int = 0  # `live` after Python's collector was asked last
+    reserved: int = 0   # bytes mapped from the system
+
+
+usage = Usage()  # an object: a class that changes costs every look at it
 
 
 def _address(mapping: mmap.mmap) -> int:
@@ -100,17 +110,17 @@ _PRIVATE: dict[str, int] = ({"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if 
 def _reserve(nbytes: int) -> None:
     """Check the budget before ``nbytes`` are mapped."""
     limit = budget()
-    if Statistics.reserved + nbytes > limit:
+    if usage.reserved + nbytes > limit:
         release_cached()
-        if Statistics.reserved + nbytes > limit:
+        if usage.reserved + nbytes > limit:
             raise OutOfMemoryError(
-                f"out of memory: {nbytes / 2**20:.1f} MiB asked for, {Statistics.live / 2**20:.1f} MiB in use of a "
+                f"out of memory: {nbytes / 2**20:.1f} MiB asked for, {usage.live / 2**20:.1f} MiB in use of a "
                 f"budget of {limit / 2**20:.1f} MiB (GEMEL_MEMORY or the cgroup's limit). Nothing was written.")
 
 
 def _refused(nbytes: int, error: Exception) -> OutOfMemoryError:
     return OutOfMemoryError(f"out of memory: the system refused {nbytes / 2**20:.1f} MiB ({error}); "
-                            f"{Statistics.live / 2**20:.1f} MiB in use. Nothing was written.")
+                            f"{usage.live / 2**20:.1f} MiB in use. Nothing was written.")
 
 
 def _map(nbytes: int) -> tuple[mmap.mmap, int]:
@@ -125,7 +135,7 @@ def _map(nbytes: int) -> tuple[mmap.mmap, int]:
         except OSError:
             if log.on("memory"):
                 log.say("memory", "the kernel has no huge pages; large tensors use small ones")
-    Statistics.reserved += nbytes
+    usage.reserved += nbytes
     return mapping, _address(mapping)
 
 
@@ -144,11 +154,11 @@ def allocate(nbytes: int) -> Buffer:
     except IndexError:
         if flags.GUARD and guard.room():
             return _guarded(b)
-        b.ptr, size = _larger(size) or (_carve(size), size)
+        b.ptr, size = _larger(size) or _fresh(size)
     b.size_class = size
-    Statistics.live += size
-    if Statistics.live > Statistics.peak:
-        Statistics.peak = Statistics.live
+    usage.live += size
+    if usage.live > usage.peak:
+        usage.peak = usage.live
     return b
 
 
@@ -164,9 +174,29 @@ def _larger(size: int) -> tuple[int, int] | None:
     return None
 
 
+def _fresh(size: int) -> tuple[int, int]:
+    """A block that was not in use: address and size class. Cycles that nobody reaches may hold what is missing."""
+    usage.collected = min(usage.collected, usage.live)
+    if usage.live + size > max(2 * usage.collected, _OFTEN):
+        collect(young=True)
+        usage.collected = usage.live
+    try:
+        return _free_block(size)
+    except OutOfMemoryError:
+        collect()
+        return _free_block(size)
+
+
+def _free_block(size: int) -> tuple[int, int]:
+    try:
+        return _free[size].pop(), size
+    except IndexError:
+        return _larger(size) or (_carve(size), size)
+
+
 def _make_room(nbytes: int) -> None:
     """Unmap unused large blocks, the largest first, where more of them than a sixteenth of all would stay unused."""
-    spare = Statistics.reserved - Statistics.live + nbytes - max(_SLACK, Statistics.reserved // 16)
+    spare = usage.reserved - usage.live + nbytes - max(_SLACK, usage.reserved // 16)
     if spare > 0:
         release_cached(min(spare, nbytes))
 
@@ -194,9 +224,9 @@ def _guarded(b: Buffer) -> Buffer:
         except OSError as error:
             raise _refused(pages, error) from None
         b.size_class = -pages
-        Statistics.reserved += pages
-        Statistics.live += pages
-        Statistics.peak = max(Statistics.peak, Statistics.live)
+        usage.reserved += pages
+        usage.live += pages
+        usage.peak = max(usage.peak, usage.live)
     return b
 
 
@@ -204,10 +234,10 @@ def _give_back(b: Buffer) -> None:
     size = b.size_class
     if size < 0:
         guard.give(b.ptr)
-        Statistics.reserved += size
-        Statistics.live += size
+        usage.reserved += size
+        usage.live += size
         return
-    Statistics.live -= size
+    usage.live -= size
     _free[size].append(b.ptr)
 
 
@@ -233,7 +263,7 @@ def release_cached(enough: int = sys.maxsize) -> int:
             if found is None:
                 keep.append(ptr)
                 continue
-            Statistics.reserved -= len(found)
+            usage.reserved -= len(found)
             freed += len(found)  # the last reference goes here: the system takes the pages back
         blocks.extend(keep)
     return freed

@@ -11,6 +11,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,13 +39,17 @@ _LISTED = 10  # tensors that an out-of-memory error lists
 _flushing: dict[Trace, tuple[int, Trace]] = {}
 
 
+@dataclass(slots=True)
 class Counters:
     """Observable effects of the executor; ``gemel.debug.counters()`` shows them."""
 
-    flushes = 0
-    syncs = 0
-    plan_hits = 0
-    plan_misses = 0
+    flushes: int = 0
+    syncs: int = 0
+    plan_hits: int = 0
+    plan_misses: int = 0
+
+
+counters = Counters()  # an object: a class that changes costs every look at it
 
 
 #: number of ``forbid_sync()`` blocks that are open
@@ -127,14 +132,14 @@ def _run(trace: Trace, reason: str) -> None:
     key = (tuple(trace.code), tuple([v.form for v in trace.leaves]), tuple(roots), donate,
            tuple([t for _, t in trace.scalars]), flags.TIER)
     entry = plans.find(key)
-    Counters.flushes += 1
+    counters.flushes += 1
     if entry is None:
-        Counters.plan_misses += 1
+        counters.plan_misses += 1
         if log.on("cache"):
             recorder.note("cache", f"a trace has no plan yet: {plans.explain(key, trace.sites)}")
         entry = Entry(trace, roots, donate)
     else:
-        Counters.plan_hits += 1
+        counters.plan_hits += 1
     if log.on("trace"):
         log.say("trace", f"flush because {reason}: {len(trace.values)} results recorded, {len(roots)} wanted, "
                          f"{'new plan' if entry.runs == 0 else f'run {entry.runs + 1}'}\n{entry.program}")
@@ -271,7 +276,7 @@ def observe(v: Value, reason: str) -> np.ndarray:
     """The value as a NumPy array that shares its memory: a synchronisation."""
     if sync_forbidden:
         raise SyncError(f"{reason} needs the value of a tensor inside forbid_sync()")
-    Counters.syncs += 1
+    counters.syncs += 1
     recorder.note("sync", reason)
     buffer = materialize(v, reason)
     if buffer.__class__ is not Buffer:  # a scalar input

@@ -13,7 +13,8 @@ import os
 import struct
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -30,7 +31,7 @@ from ..loops.calls import Assign, Call, Jump, Label, Marker, Next
 from ..loops.control import HostStep
 from ..loops.index import Start
 from ..loops.lower import Lowered, lower
-from ..loops.memory_plan import ARENA, LEAVES, SCALARS, STATUS, Placement, plan_memory
+from ..loops.memory_plan import LEAVES, SCALARS, Placement, plan_memory
 from . import kernels, service
 from .failures import failed_check, refused
 from .trace import Layout, layout
@@ -44,18 +45,23 @@ _STRUCT = {"f32": "f4x", "f64": "d", "i64": "q", "i32": "i4x", "i16": "h6x", "i8
            "u32": "I4x", "u64": "Q", "bool": "?7x"}
 
 
+@dataclass(slots=True)
 class Counters:
     """What native plans did."""
 
-    calls = 0
-    host_steps = 0
-    nbytes = 0
+    calls: int = 0
+    host_steps: int = 0
+    nbytes: int = 0
+
+
+counters = Counters()
 
 
 #: kernel name -> [calls, seconds, flops, bytes] while a profile is being taken, else None
 profiled: dict[tuple[str, str], list] | None = None
 
 
+@dataclass(slots=True)
 class _Arena:
     """The one arena of the device, shared by all plans.
 
@@ -66,16 +72,19 @@ class _Arena:
     finalizer may compute, too. Plans inside have memory of their own.
     """
 
-    WINDOW = 64
+    WINDOW: ClassVar[int] = 64
     buffer: Buffer | None = None
-    needed = 0   # most that a run of this window asked for
-    runs = 0
-    depth = 0
+    needed: int = 0  # most that a run of this window asked for
+    runs: int = 0
+    depth: int = 0
+
+
+_arena = _Arena()
 
 
 def arena(nbytes: int) -> Buffer:
     """The arena for a run that needs ``nbytes``; inside a running plan another block."""
-    a, found = _Arena, _Arena.buffer
+    a, found = _arena, _arena.buffer
     if a.depth:
         return memory.allocate(max(nbytes, memory.ALIGNMENT))
     a.needed, a.runs = max(a.needed, nbytes), a.runs + 1
@@ -98,6 +107,7 @@ def _filled(data: bytes) -> Buffer:
     return buffer
 
 
+Buffers = list[Any]  # memory by slot: None where the plan has words of its own
 Results = list[tuple[Buffer, Any]]
 Commit = Callable[[Results], None]
 
@@ -125,7 +135,7 @@ class NativePlan:
         #: about what the plan takes: measured per plan, call and equation
         self.nbytes = (_PLAN_BYTES + _CALL_BYTES * len(self.calls)
                        + _EQUATION_BYTES * len(self.lowered.program.equations)
-                       + sum(t.itemsize * len(t) for t in tables) + sum(b.nbytes for b in self.constants.values()))
+                       + sum(t.itemsize * len(t) for t in tables) + sum(b.nbytes for b in self.constants))
 
     # --- building
     def _build(self) -> None:
@@ -231,9 +241,11 @@ class NativePlan:
         self.bases = array.array("q", bytes(8 * n_slots))
         self.scalar_format = struct.Struct("<" + "".join(_STRUCT[t.dtype.ir] for t in self.scalar_types))
         self.scalars = array.array("q", bytes(8 * max(1, len(self.scalar_types))))
-        self.constants = {slot: _filled(lowered.constants[v]) for slot, v in self.placement.constants}
-        self.bases[STATUS] = self.status.buffer_info()[0]
-        self.bases[SCALARS] = self.scalars.buffer_info()[0]
+        #: memory in the order of the slots behind the leaves: the constants, then the bytes of what a run allocates
+        self.constants = [_filled(lowered.constants[v]) for _, v in self.placement.constants]
+        self.owned = [size for _, size in self.placement.owners]
+        self.set_bases = struct.Struct(f"{n_slots}q").pack_into
+        self.words = self.status.buffer_info()[0], self.scalars.buffer_info()[0]
 
         def at(a: array.array) -> int:
             return a.buffer_info()[0]
@@ -243,15 +255,15 @@ class NativePlan:
             self.pool.scratch[0].ptr, at(self.status), SLICE_NS, 0])
         self.context_address = at(self.context)
         self.run_native = native.RUN(self.pool.library.address["gemel_run"])
-        self.scalar_results: dict[int, Var] = {}
+        self.scalar_results: list[Var] = []  # they get slots behind all others
         self.results = [self._result(o) for o in lowered.outputs]
 
     def _result(self, o) -> tuple[int, Any]:
         """(slot of the buffer, form) of an output."""
         slot, offset = self.placement.place[o.value]
         if slot == SCALARS:  # a scalar input is itself a result: it gets a buffer
-            slot = -1 - offset
-            self.scalar_results[slot] = o.value
+            self.scalar_results.append(o.value)
+            slot = len(self.bases) + len(self.scalar_results) - 1
         v = next(v for v, out in zip(self.lowered.program.outputs, self.lowered.outputs, strict=True) if out is o)
         plain = tuple(s if n != 1 else 0 for s, n in zip(row_major(v.shape), v.shape, strict=True))
         if o.offset == 0 and o.strides == plain:
@@ -269,7 +281,7 @@ class NativePlan:
         with run_lock:
             if self.pool.pid != os.getpid():
                 self._rebuild_pool()
-            if not _Arena.depth:
+            if not _arena.depth:
                 return self._run(leaves, scalars, commit)
             outer = self._tables()  # this plan itself may be the one that is interrupted
             kept = [table[:] for table in outer]
@@ -284,26 +296,23 @@ class NativePlan:
         return self.bases, self.dyn, self.argv, self.scalars, self.status, self.context
 
     def _run(self, leaves: Sequence[Buffer], scalars: Sequence[Any], commit: Commit | None) -> Results:
-        placement, bases = self.placement, self.bases
-        buffers: dict[int, Buffer] = {LEAVES + k: b for k, b in enumerate(leaves)}
-        buffers.update(self.constants)
-        for slot, size in placement.owners:
-            buffers[slot] = memory.allocate(size)
-        buffers[ARENA] = arena(placement.arena)
-        for slot, b in buffers.items():
-            bases[slot] = b.ptr
+        behind = [*leaves, *self.constants, *map(memory.allocate, self.owned)]
+        space = arena(self.placement.arena)
+        self.set_bases(self.bases, 0, space.ptr, *self.words, *[b.ptr for b in behind])
+        buffers: Buffers = [space, None, None, *behind]
         if scalars:
             self.scalar_format.pack_into(self.scalars, 0, *scalars)
             for i, terms in self.moves:
                 self.dyn[i] = sum([min(max(scalars[s], 0), limit) * c for s, limit, c in terms])
-        self._copy_scalars(buffers)
+        if self.scalar_results:
+            self._copy_scalars(buffers)
         self.status[0] = self.context[_PC] = 0
-        if flags.GUARD and not _Arena.depth:
+        if flags.GUARD and not _arena.depth:
             self.pool.poison()
         singly = profiled is not None or flags.NAN or flags.GUARD and log.on("plan")
         tables = self._singles() if singly else None
         interrupt: KeyboardInterrupt | None = None
-        _Arena.depth += 1
+        _arena.depth += 1
         try:
             while True:
                 try:
@@ -323,9 +332,9 @@ class NativePlan:
                         raise
                     interrupt = signal  # donated memory has been written: go on from there
         finally:
-            _Arena.depth -= 1
-        Counters.calls += len(self.calls)
-        Counters.nbytes += self.traffic
+            _arena.depth -= 1
+        counters.calls += len(self.calls)
+        counters.nbytes += self.traffic
         if interrupt is not None:
             try:
                 raise interrupt
@@ -333,13 +342,14 @@ class NativePlan:
                 del interrupt, buffers, results  # its traceback holds this frame
         return results
 
-    def _copy_scalars(self, buffers: dict[int, Buffer]) -> None:
+    def _copy_scalars(self, buffers: Buffers) -> None:
         """Results that are scalar inputs."""
-        for slot, v in self.scalar_results.items():
-            buffer = buffers[slot] = memory.allocate(v.type.nbytes)
+        for v in self.scalar_results:
+            buffer = memory.allocate(v.type.nbytes)
             memory.as_numpy(buffer, v.type.dtype.numpy, ())[...] = self._array(v, buffers)
+            buffers.append(buffer)
 
-    def _walk(self, buffers: dict[int, Buffer]) -> None:
+    def _walk(self, buffers: Buffers) -> None:
         """Walk the table, from where it stands to the end."""
         run, address, context, stop = self.run_native, self.context_address, self.context, self.stop
         while True:
@@ -356,7 +366,7 @@ class NativePlan:
                 self._run_host(step, buffers)
                 context[_PC] = at + 1
 
-    def _walk_singly(self, tables: tuple[array.array, array.array], buffers: dict[int, Buffer]) -> None:
+    def _walk_singly(self, tables: tuple[array.array, array.array], buffers: Buffers) -> None:
         """As :meth:`_walk`, one step at a time, with the clock, a look for NaNs or a line of the log between them.
 
         ``tables``: one that stops after every step, and its context; that also says whether an interrupted step has
@@ -424,7 +434,7 @@ class NativePlan:
         context[0] = table.buffer_info()[0]
         return table, context
 
-    def _look_for_nan(self, call: Call, buffers: dict[int, Buffer]) -> None:
+    def _look_for_nan(self, call: Call, buffers: Buffers) -> None:
         """Raise if the call wrote a NaN although nothing that it read has one."""
         def has_nan(i: int) -> bool:
             v = call.operands[i].value
@@ -441,8 +451,8 @@ class NativePlan:
     def _failed(self) -> BaseException:
         return failed_check(self.lowered.checks[self.status[0] - 1])
 
-    def _run_host(self, step: HostStep, buffers: dict[int, Buffer]) -> None:
-        Counters.host_steps += 1
+    def _run_host(self, step: HostStep, buffers: Buffers) -> None:
+        counters.host_steps += 1
         try:
             results = evaluate(step.equation.op, [self._array(v, buffers) for v in step.reads])
         except MemoryError:
@@ -454,7 +464,7 @@ class NativePlan:
             if v in self.placement.place:
                 self._array(v, buffers)[...] = r
 
-    def _array(self, v: Var, buffers: dict[int, Buffer]) -> np.ndarray:
+    def _array(self, v: Var, buffers: Buffers) -> np.ndarray:
         """A value of the plan as NumPy sees it."""
         slot, offset = self.placement.place[v]
         dtype = v.type.dtype.numpy
