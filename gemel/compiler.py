@@ -45,13 +45,21 @@ class _Source:
     holder: TensorCore | Cell | None = None
     value: Value | None = None
 
-    def read(self, arguments: Sequence[TensorCore]) -> TensorCore:
+    def tensor(self, arguments: Sequence[TensorCore]) -> TensorCore:
+        """The operand with its place on the tape."""
         if self.argument is not None:
             return arguments[self.argument]
         if self.holder is not None:
             return base_of(self.holder) if isinstance(self.holder, Cell) else self.holder
         assert self.value is not None
         return wrap(self.value)
+
+    def read(self, arguments: Sequence[TensorCore]) -> Value:
+        """What the operand holds now."""
+        holder = self.holder
+        if holder.__class__ is Cell and holder.foreign is None and holder.value is not None:  # type: ignore[union-attr]
+            return holder.value  # type: ignore[union-attr]
+        return self.tensor(arguments)._read()
 
 
 @dataclass
@@ -80,26 +88,26 @@ class _Replay:
         for places, ask in self.live:
             for place, number in zip(places, ask(), strict=True):
                 numbers[place] = number
-        operands = [s.read(arguments) for s in self.sources]
-        operands += [wrap(scalar(n, t.dtype)) for n, (_, t) in zip(numbers, self.scalars, strict=True)]
-        steps = bool(self.writes or self.grads)
-        if steps:  # the backward pass is inside
-            results = [wrap(v) for v in record(self.call, [t._read() for t in operands])]
+        inputs = [scalar(n, t.dtype) for n, (_, t) in zip(numbers, self.scalars, strict=True)]
+        if self.writes or self.grads:
+            outputs = self._step(arguments, inputs)
         else:
-            results = apply(self.call, *operands)
-        del operands
-        n = self.n_outputs
-        for written, new in zip(self.writes, results[n:], strict=False):
-            replace(written, new._value)
-        for leaf, new in zip(self.grads, results[n + len(self.writes):], strict=True):
-            set_grad(leaf, new)
+            outputs = apply(self.call, *[s.tensor(arguments) for s in self.sources], *map(wrap, inputs))
         for leaf in self.cleared:
             set_grad(leaf, None)
-        outputs = results[:n]
-        del results
-        if steps:
+        if self.writes or self.grads:
             recorder.settle("a compiled function has written tensors")
         return _rebuild(self.structure, outputs)
+
+    def _step(self, arguments: Sequence[TensorCore], inputs: list[Value]) -> list[TensorCore]:
+        """Record a call that writes: its backward pass is inside, nothing goes onto the tape."""
+        results = record(self.call, [s.read(arguments) for s in self.sources] + inputs)
+        n = self.n_outputs + len(self.writes)
+        for written, new in zip(self.writes, results[self.n_outputs:n], strict=True):
+            replace(written, new)
+        for leaf, new in zip(self.grads, results[n:], strict=True):
+            set_grad(leaf, wrap(new))
+        return [wrap(v) for v in results[:self.n_outputs]]
 
 
 def _flatten(tree: Any, tensors: list[TensorCore]) -> Any:

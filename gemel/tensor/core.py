@@ -150,6 +150,11 @@ class TensorCore:
             if self._value.version == cell.tracked and domain.kind != DATA:
                 kept = self._edge  # nothing but the memory has changed: the place on the tape stays
             whole, seen = snapshot(cell)
+        elif not alias.lenses and whole is not None:
+            with sharing:
+                if cell.version == version and self._alias is alias:
+                    _renew(self, alias, version, whole)
+            return whole
         if whole is None:  # nothing has been written
             return self._value
         view = Taped(whole, None)
@@ -162,13 +167,10 @@ class TensorCore:
                 view = lens.read(TAPE, view)
         finally:
             mode.grad = grad
-        edge, own = kept or view.edge, self._edge
-        if edge is None and isinstance(own, Accumulate) and own.tensor is self:
-            edge = own  # a view that was made a leaf stays one
         with sharing:
             view.value.cell, view.value.version = cell.ref, cell.tracked
             if cell.version == version and self._alias is alias:  # else another thread has written: read again then
-                self._value, self._edge, alias.seen = view.value, edge, seen
+                self._value, self._edge, alias.seen = view.value, _place(self, kept or view.edge), seen
         return view.value
 
     def _forget(self) -> None:
@@ -495,9 +497,27 @@ def rebind(cell: Cell, value: Value, tracked: bool = True, holder: Any = None) -
         cell.value = value
         cell.version = version = cell.version + 1
         value.cell, value.version = cell.ref, cell.tracked
-        for t in cell.alive():
-            t._value = forgotten(t._value.type)
+        for r in cell.tensors:
+            t = r()
+            if t is None or (alias := t._alias) is None or alias.cell is not cell:
+                continue
+            if alias.lenses or cell.foreign is not None:
+                t._value = forgotten(t._value.type)
+            else:
+                _renew(t, alias, version, value)
     return version
+
+
+def _renew(t: TensorCore, alias: Alias, version: int, value: Value) -> None:
+    """A tensor that is the whole of its storage holds what that holds since ``version``."""
+    t._value, t._edge = value, _place(t, alias.domain.edge)
+    alias.seen = version
+
+
+def _place(t: TensorCore, edge: Edge | None) -> Edge | None:
+    """Where a tensor whose history is ``edge`` stands on the tape: a view that was made a leaf stays one."""
+    own = t._edge
+    return own if edge is None and own.__class__ is Accumulate and own.tensor is t else edge  # type: ignore[union-attr]
 
 
 def replace(t: TensorCore | Cell, value: Value) -> None:
@@ -592,19 +612,21 @@ def start(n: int) -> Value:
 
 def apply(the_op: Op, *tensors: Any) -> Any:
     """Record one operation on tensors; a tensor, or a tuple of tensors when it has several results."""
-    operands = []
+    operands, edges = [], []
     needed = False
     for t in tensors:
         value, alias = t._value, t._alias  # as in ``_read``
         if alias is not None and (alias.cell.version != alias.seen or value.form is None):
             value = t._refresh()
         operands.append(value)
-        if t._edge is not None:
+        edge = t._edge
+        edges.append(edge)
+        if edge is not None:
             needed = True
     out = record(the_op, operands)
     if not needed or not mode.grad:
         return wrap(out) if out.__class__ is not tuple else tuple([wrap(v) for v in out])
-    node = make_node(the_op, operands, [t._edge for t in tensors], out)
+    node = make_node(the_op, operands, edges, out)
     if out.__class__ is not tuple:
         return wrap(out, node if out.type.dtype.kind in "fc" else None)  # type: ignore[arg-type]
     return tuple([wrap(v, e if v.type.dtype.kind in "fc" else None)
@@ -613,7 +635,14 @@ def apply(the_op: Op, *tensors: Any) -> Any:
 
 def apply_named(name: str, *tensors: Any, attrs: tuple = ()) -> Any:
     """``apply`` by the name of a primitive or composite and its attribute values."""
-    return apply(intern(ROWS[name], *attrs), *tensors)
+    the_op = _named.get((name, attrs))
+    if the_op is None:
+        the_op = _named[name, attrs] = intern(ROWS[name], *attrs)
+    return apply(the_op, *tensors)
+
+
+#: ops by name and attributes, as far as they have been recorded
+_named: dict[tuple[str, tuple], Op] = {}
 
 
 class Taped:

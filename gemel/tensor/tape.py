@@ -20,7 +20,7 @@ from ..engine.autodiff.vjp import RULES, Saved
 from ..engine.base.errors import UnsupportedError
 from ..engine.ir.op import Op
 from ..engine.ir.types import TensorType
-from ..engine.runtime.pullback import pullback_of
+from ..engine.runtime.pullback import idle_inputs, pullback_of
 from ..engine.runtime.trace import BUILDER, Value, record
 from .hooks import RemovableHandle
 
@@ -150,7 +150,7 @@ class Node(Edge):
         outputs: Sequence[Any] = ()
         if not space.taped:
             if self.inputs is not None:
-                inputs = [unpacked(v, op) for v in self.inputs] if not rule.crossed else self.crossed_inputs(rule)
+                inputs = self._unpacked_inputs(idle_inputs(rule, [e is not None for e in self.edges]))
             if self.outputs is not None:
                 outputs = [unpacked(v, op) for v in self.outputs]
             return Saved(op, self.types, inputs, outputs)
@@ -158,7 +158,7 @@ class Node(Edge):
         if self.inputs is not None:
             edges = self.edges
             where = range(len(edges)) if rule.every else rule.inputs
-            found = [unpacked(v, op) for v in self.inputs] if not rule.crossed else self.crossed_inputs(rule)
+            found = self._unpacked_inputs(idle_inputs(rule, [e is not None for e in edges]))
             inputs = [wrap(v, edges[i]) for v, i in zip(found, where)]
         if self.outputs is not None:
             several = self.op.row.n_outputs != 1
@@ -167,11 +167,18 @@ class Node(Edge):
                        for i, v in zip(places, self.outputs, strict=True)]
         return Saved(op, self.types, inputs, outputs)
 
-    def crossed_inputs(self, rule: Any) -> list[Value]:
+    def _unpacked_inputs(self, idle: list[bool] | None) -> list[Value]:
         """The saved operands; one that serves only cotangents that nobody wants may have been overwritten."""
-        idle = [i in rule.crossed and all(self.edges[j] is None for j in rule.inputs if j != i) for i in rule.inputs]
-        return [v if skip and v.__class__ is not Packed else unpacked(v, self.op)
+        op = self.op
+        if idle is None:
+            return [unpacked(v, op) for v in self.inputs]
+        return [v if skip and v.__class__ is not Packed else unpacked(v, op)
                 for v, skip in zip(self.inputs, idle, strict=True)]
+
+    @property
+    def attrs(self) -> Any:
+        """Attributes of the op: a node that has saved nothing is itself what its rule looks at."""
+        return self.op.attrs
 
     def backward(self, b: Any, g: Any, space: Any) -> Sequence[Any]:
         """The cotangents of the operands, one per edge."""
@@ -179,17 +186,20 @@ class Node(Edge):
         rule = RULES.get(op.name) or rule_of(op)
         if rule is None:
             raise UnsupportedError(f"the derivative of {op.name!r} is not implemented")
-        if self.inputs is None and self.outputs is None and not self.freed:
-            saved = Saved(op, self.types, (), ())
-        else:
-            saved = self.saved(rule, space)
         if space.taped or op.row.body is None:
-            return rule.rule(b, g, saved)
-        inputs, outputs = saved.inputs, saved.outputs
+            if self.inputs is None and self.outputs is None and not self.freed:
+                return rule.rule(b, g, self)  # type: ignore[arg-type]
+            return rule.rule(b, g, self.saved(rule, space))
+        if self.freed:
+            raise RuntimeError(FREED)
         needed = tuple([e is not None for e in self.edges])
-        found = pullback_of(op, rule, self.types, needed, g, inputs, outputs)
-        given = [x for x in g if x is not None] if g.__class__ is tuple else [g]
-        return found.record(record, [*given, *inputs, *outputs])
+        found = pullback_of(op, rule, self.types, needed, g, self.inputs or (), self.outputs or ())
+        values = [x for x in g if x is not None] if g.__class__ is tuple else [g]
+        if self.inputs:
+            values += self._unpacked_inputs(found.idle)
+        if self.outputs:
+            values += [unpacked(v, op) for v in self.outputs]
+        return found.record(record, values)
 
     def release(self) -> None:
         """Free what was saved (a window keeps its place, which is numbers: views can be gone through again)."""
@@ -402,11 +412,12 @@ def run_backward(starts: Sequence[tuple[Edge, Any]], space: Any, keep: bool,
                     g = tuple(g)
                 elif e.hooks:
                     g = run_hooks(e.hooks, g, space)
-                asked = same.get((e.node, e.index)) if e.__class__ is Select else e if e in wanted_set else None
-                if asked is not None:
-                    captured[asked] = add(captured[asked], g) if asked in captured else g
-                    if stop:
-                        continue
+                if wanted_set:
+                    asked = same.get((e.node, e.index)) if e.__class__ is Select else e if e in wanted_set else None
+                    if asked is not None:
+                        captured[asked] = add(captured[asked], g) if asked in captured else g
+                        if stop:
+                            continue
                 if e.__class__ is Select:
                     node = e.node
                     results = pending.get(node)
@@ -432,8 +443,12 @@ def run_backward(starts: Sequence[tuple[Edge, Any]], space: Any, keep: bool,
                 for to, d in zip(e.edges, grads, strict=True):
                     if to is None or d is None:
                         continue
-                    if to in pending:
-                        pending[to] = add(pending[to], d)
+                    before = pending.get(to)
+                    if before is not None:
+                        pending[to] = add(before, d)
+                    elif useful is None and to.__class__ is not Accumulate:  # as ``give`` does
+                        pending[to] = d
+                        heappush(ready, (-to.seq, to))
                     else:
                         give(to, d)
             for leaf in leaves:

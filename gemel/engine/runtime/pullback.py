@@ -28,15 +28,18 @@ class Pullback:
         op: None if no cotangent results. takes: positions of its operands. gives: for each operand of the
             differentiated op the number of the result that is its cotangent, or None.
         single: the op has one result and does not return a tuple.
+        idle: for each saved operand, does it serve only cotangents that nobody wants? None: none does.
     """
 
-    __slots__ = ("op", "takes", "gives", "single")
+    __slots__ = ("op", "takes", "gives", "single", "idle")
     op: Op | None
     takes: tuple[int, ...]
     gives: tuple[int | None, ...]
     single: bool
+    idle: list[bool] | None
 
-    def __init__(self, program: Program, gives: tuple[int | None, ...]) -> None:
+    def __init__(self, program: Program, gives: tuple[int | None, ...], idle: list[bool] | None) -> None:
+        self.idle = idle
         used = {v for e in program.equations for v in e.inputs}.union(program.outputs)
         self.takes = tuple(i for i, v in enumerate(program.inputs) if v in used)
         self.gives = gives
@@ -65,6 +68,14 @@ class Pullback:
 _pullbacks: dict[tuple, Pullback] = {}
 
 
+def idle_inputs(rule: Vjp, needed: Sequence[bool]) -> list[bool] | None:
+    """For each saved operand: does it serve only cotangents that are not needed? None if none does."""
+    if not rule.crossed or all(needed):
+        return None
+    idle = [i in rule.crossed and not any(needed[j] for j in rule.inputs if j != i) for i in rule.inputs]
+    return idle if any(idle) else None
+
+
 def pullback_of(the_op: Op, rule: Vjp, types: tuple[TensorType, ...], needed: tuple[bool, ...], g: Any,
                 inputs: Sequence[Any], outputs: Sequence[Any]) -> Pullback:
     """The pullback of this kind of call.
@@ -72,10 +83,9 @@ def pullback_of(the_op: Op, rule: Vjp, types: tuple[TensorType, ...], needed: tu
     Args:
         the_op, types: the differentiated op and its operand types. rule: its rule.
         needed: for each operand, is its cotangent wanted? g: the cotangent, or of several results their tuple.
-        inputs, outputs: what the op saved.
+        inputs, outputs: what the op saved (their types count).
     """
-    given = tuple([x is not None for x in g]) if g.__class__ is tuple else None
-    key = (the_op, types, needed, given)
+    key = (the_op, types, needed, tuple([x is not None for x in g]) if g.__class__ is tuple else None)
     found = _pullbacks.get(key)
     if found is None:
         found = _pullbacks[key] = _build(the_op, rule, types, needed, g, inputs, outputs)
@@ -100,4 +110,4 @@ def _build(the_op: Op, rule: Vjp, types: tuple[TensorType, ...], needed: tuple[b
         if d not in wanted:
             wanted.append(d)
         gives.append(wanted.index(d))
-    return Pullback(dce(b.build(wanted)), tuple(gives))
+    return Pullback(dce(b.build(wanted)), tuple(gives), idle_inputs(rule, needed))

@@ -14,8 +14,8 @@ REDUCTIONS = ("none", "mean", "sum")
 
 
 def type_of(x: Any):
-    """The type of a tensor's present value."""
-    return x._read().type
+    """The type of a tensor (which no write changes)."""
+    return x._value.type
 
 
 def check_tensor(function: str, argument: str, x: Any) -> None:

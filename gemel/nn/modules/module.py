@@ -102,7 +102,7 @@ class Module(TreeMethods, StateMethods):
                     or Global.forward or Global.forward_pre or Global.backward or Global.backward_pre):
                 result = self._call_with_hooks(args, kwargs)
             else:
-                result = self.forward(*args, **kwargs)
+                result = self.forward(*args, **kwargs) if kwargs else self.forward(*args)
         except Exception as error:
             note_module(error, self)
             raise
