@@ -137,9 +137,6 @@ def _storage_of(x: Any) -> Any:
     if alias.is_base and alias.cell.type.size == x._value.type.size and layout_of(x) == (
             row_major(x._value.type.shape), 0):
         return x
-    if alias.cell.value is None and not any(all(lens.covers for lens in t._alias.lenses) for t in alias.cell.alive()):
-        raise UnsupportedError("as_strided of a view whose base no longer exists, which may show what no view shows, "
-                               "is not possible: keep the base, or call contiguous() first")
     whole = whole_storage(alias)
     return whole if whole._value.type.dtype is after else whole._bits(after)
 

@@ -349,9 +349,19 @@ def _whole(cell: Cell) -> Taped:
     for lenses, value in parts:
         if not lenses:
             return Taped(value, None)
+    cell.partial = not any(all(lens.covers for lens in lenses) for lenses, _ in parts)
     whole = TAPE.zeros(cell.type)
     for lenses, value in parts:
         whole = _put_back(Taped(value, None), lenses, whole)
+    return whole
+
+
+def _known(cell: Cell) -> Taped:
+    """As :func:`_whole`, where all of it will be seen."""
+    whole = _whole(cell)
+    if cell.partial:
+        raise UnsupportedError("what a view's base held where no view shows it is gone with the base: keep the base "
+                               "(or call contiguous() before as_strided())")
     return whole
 
 
@@ -368,7 +378,7 @@ def _domain_base(alias: Alias, whole: Taped) -> Taped:
     for lens in alias.lenses[:domain.depth]:
         whole = lens.read(TAPE, whole)
     base = Taped(whole.value, domain.edge)
-    if cell.value is None and domain.edge is not None and mode.grad:
+    if cell.value is None and domain.edge is not None and mode.grad and domain.edge.__class__ is not Accumulate:
         members = [t for t in cell.alive() if t._alias.domain is domain]
         if not any(t._alias.is_base for t in members):  # its history now starts at the views that are left
             base.edge = None
@@ -442,7 +452,7 @@ def counted(cell: Cell) -> None:
 def base_of(cell: Cell) -> Any:
     """A tensor that is the whole storage."""
     bases = [t for t in cell.alive() if not t._alias.lenses]
-    return min(bases, key=lambda t: t._alias.domain.kind) if bases else wrap(_whole(cell).value)
+    return min(bases, key=lambda t: t._alias.domain.kind) if bases else wrap(_known(cell).value)
 
 
 def whole_storage(alias: Alias) -> Any:
@@ -458,7 +468,7 @@ def whole_storage(alias: Alias) -> Any:
     if all(lens.covers for lens in outer):
         base = next((t for t in cell.alive() if t._alias.domain is domain and t._alias.is_base), None)
         if base is None:
-            found = _domain_base(alias, _whole(cell))
+            found = _domain_base(alias, _known(cell))
             domain.edge = found.edge
             base = _joined(cell, outer, domain, found)
         # element types are left as they are: movement is the same for all of them
@@ -470,7 +480,7 @@ def whole_storage(alias: Alias) -> Any:
     domain.apart = True
     beside = Domain(None, 0, max(DETACHED, domain.kind))
     beside.apart = True
-    return _joined(cell, (), beside, Taped(_whole(cell).value, None))
+    return _joined(cell, (), beside, _known(cell))
 
 
 def _joined(cell: Cell, lenses: tuple[Lens, ...], domain: Domain, found: Taped) -> Any:

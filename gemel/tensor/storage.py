@@ -37,15 +37,17 @@ class Cell:
         value: the current functional value of the base; None until the first write: the base tensor holds it.
         version: number of writes. tracked: number of writes that autograd counts (not those through ``.data``).
         foreign: memory that others see too (``from_numpy``, ``numpy()``), or None; writes go through to it.
+        partial: is some of ``value`` unknown (zeros), because nothing that is left shows it?
         tensors: weak references to all tensors that share it.
     """
 
-    __slots__ = ("type", "value", "version", "tracked", "foreign", "tensors", "room", "ref", "__weakref__")
+    __slots__ = ("type", "value", "version", "tracked", "foreign", "partial", "tensors", "room", "ref", "__weakref__")
 
     def __init__(self, type: TensorType) -> None:
         self.type, self.version, self.tracked = type, 0, 0
         self.value: Any = None
         self.foreign: Any = None
+        self.partial = False
         self.tensors: list[weakref.ref] = []
         self.room = 16
         #: what values hold: a saved value must not keep the cell, which may hold the node that saved it

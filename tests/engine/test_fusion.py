@@ -132,3 +132,17 @@ def test_a_copy_of_a_view_that_has_been_copied_is_no_part_of_its_source():
     _, one = check(p, arrays)
     for got, want in zip(one.outputs, interpret(p, arrays), strict=True):
         assert same_bits(got, want)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_what_is_read_in_every_iteration_gives_its_memory_to_nothing_there(fused):
+    """The results have the size of the innermost of the axes that are summed over, not of all of them."""
+    def body(b, x, y, z):
+        total = b.reduce_sum(b.neg(x), (0, 1))
+        a = b.mul(b.expand(total, (2,)), y)
+        return a, b.select(b.lt(z, a), a, z)
+    p = program([tensor_type(dt.float64, (4, 2)), *[tensor_type(dt.float64, (2,))] * 2], body)
+    arrays = [np.arange(8.0).reshape(4, 2), np.array([0.5, 2.0]), np.array([-1.5, -700.0])]
+    found = Native(p, arrays, fused, donate=(2,))
+    for got, want in zip(found.outputs, interpret(p, arrays), strict=True):
+        assert same_bits(got, want)

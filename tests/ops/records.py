@@ -319,7 +319,8 @@ NUMBERS = np.arange(6).reshape(2, 3)
 record("const", "fiub", [case(attrs=lambda d: (tensor_type(d, (2, 3)), NUMBERS.astype(d.numpy).tobytes())),
                          case(attrs=lambda d: (tensor_type(d, ()), np.ones((), d.numpy).tobytes()))],
        lambda t, data: NUMBERS if t.shape else np.ones(()))
-record("iota", "fiu", [case(attrs=lambda d: (d, (4, 5), 1)), case(attrs=lambda d: (d, (4, 5), 0))], _iota)
+record("iota", "fiu", [case(attrs=lambda d: (d, (4, 5), 1)), case(attrs=lambda d: (d, (4, 5), 0)),
+                         case(attrs=lambda d: (d, (2, 700), 1))], _iota)
 record("random_bits", "k", [case(((), KEY), ((), KEY), attrs=(dt.uint32, (5, 7))),
                             case(((), KEY), ((), KEY), attrs=(dt.uint64, (19,)))], _philox)
 

@@ -588,8 +588,9 @@ def run(steps: list[Step]) -> None:
         error = ours.do(step)
         if isinstance(error, UnsupportedError) and step.op == "as_strided":
             break
-        if expected is not None and error is None and loose and "modified by an inplace operation" in str(expected):
-            break  # what was saved (here: broadcast, or another view) has not changed: ours goes on
+        if expected is not None and error is None and loose and (
+                "modified by an inplace operation" in str(expected) or "returned an invalid gradient" in str(expected)):
+            break  # what was saved (here: broadcast, or another view, or a shape) has not changed: ours goes on
         if (error is None) != (expected is None) or error is not None and step.op != "index_add_" and not any(
                 isinstance(error, e) and isinstance(expected, e) for e in ERRORS):
             raise Mismatch(f"{step}: raised {error!r}, torch raised {expected!r}") from error

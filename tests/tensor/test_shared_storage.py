@@ -158,3 +158,34 @@ def test_gradients_are_accumulated_in_place_unless_they_are_recorded() -> None:
             (x * x).sum().backward(create_graph=record)
             found.append((x.grad is grad, grad.requires_grad, x.grad.requires_grad, x.grad.tolist(), grad.tolist()))
     assert found[:2] == found[2:]
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_what_only_the_base_has_shown_is_gone_with_it(written: bool) -> None:
+    """Never zeros in its place."""
+    x = gemel.arange(6.0)
+    part = x[2:4]
+    del x
+    if written:
+        part.mul_(2)
+    for look in (lambda: part._base, lambda: part.as_strided((2,), (1,), 0)):
+        with pytest.raises(UnsupportedError, match="gone with the base"):
+            look()
+    assert part.tolist() == ([4, 6] if written else [2, 3])
+    x = gemel.arange(6.0)
+    whole = x.view(2, 3)
+    del x
+    if written:
+        whole.mul_(1)
+    assert whole._base.tolist() == [0, 1, 2, 3, 4, 5] and whole.as_strided((2,), (4,), 1).tolist() == [1, 5]
+
+
+def test_a_view_of_a_leaf_that_is_gone_is_not_written() -> None:
+    for m in (gemel, torch):
+        x = m.ones(3).requires_grad_()
+        view = x.view(3, 1)
+        del x
+        strided = view.as_strided((2,), (1,), 0)
+        for t in (strided, view):
+            with pytest.raises(RuntimeError, match="a view of a leaf"):
+                t.fill_(2.0)

@@ -326,10 +326,7 @@ class Fusion:
         lead = len(after) - len(before)
         spread = [i for i, n in enumerate(after) if n != 1 and (i < lead or before[i - lead] == 1)]
         sizes = tuple(after[i] for i in spread)
-        position, stride = ZERO, 1
-        total = 1
-        for n in sizes:
-            total *= n
+        position, stride, total = ZERO, 1, math.prod(sizes)
         # the free variables must cover exactly the broadcast axes
         chosen: list[int] = []
         for v in reversed(free):
@@ -338,8 +335,9 @@ class Fusion:
             chosen.append(v)
             position = position.plus(Affine(0, ((v, stride),)))
             stride *= d.sizes[v]
-        if stride != total:
-            return None
+        every = set(self.ordered(g))
+        if stride != total or {*used, *chosen} not in (every, every - set(g.reduced_variables())):
+            return None  # (or it would be computed again and again)
         fresh = _delinearize(d, position, sizes)
         if fresh is None:
             return None

@@ -3,7 +3,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...base import dtypes as dt
 from ...base.target import Target
+from ..conversion import cast
 from ..elementwise import load_element, lower, memory_type, philox, register_type, store_element
 from ..ir import KernelBuilder, Type, Val
 from .form import EVERY_OTHER, FIXED, PAIRED, REDUCED, REPEATED, UNIT, VECTOR, Form, arguments, param_names
@@ -107,12 +109,8 @@ class Emitter:
 
     def index_value(self, position: Val, v: int) -> Val:
         """A loop position as a value of the leaf's dtype."""
-        elem = register_type(self.form.leaves[v].dtype)
-        if elem == "i64":
-            return position
-        if elem[0] == "f":
-            return self.k.convert("sitofp", position, elem)
-        return self.k.convert("trunc", position, elem)
+        dtype = self.form.leaves[v].dtype
+        return position if register_type(dtype) == "i64" else cast(self.k, dt.int64, dtype, position)
 
     def along(self, cls: int, inner: int, at: Val) -> Val:
         """Elements from the row's first to the one at vector position ``at``."""

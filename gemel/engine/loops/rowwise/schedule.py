@@ -477,12 +477,19 @@ class _Plan:
                     self._inplace(form, args), flops=work, nbytes=nbytes, check=args.status >= 0)
 
     def _inplace(self, form: Form, args) -> tuple[tuple[int, int], ...]:
-        """(store, load) argument pairs of equal address in every task, where no later phase reads the load."""
+        """(store, load) argument pairs of equal address in every task, where no later phase reads the load.
+
+        The store must go to another address in every iteration: what is stored again has been read before.
+        """
         pairs = []
         if form.blocked:
             return ()
+        extents = [self.sizes[v] if v is not None else 1 for v in (*self.outer, *self.loops, self.vector, self.pair)]
         for i, s in enumerate(form.stores):
             if not form.is_element_store(s):
+                continue
+            steps = self.strides(self.b.stores[i][2].at)
+            if any(n > 1 and not step for n, step in zip(extents, steps, strict=True)):
                 continue
             phase = form.phase(s.value)
             for leaf, position in args.leaves.items():
