@@ -305,7 +305,7 @@ class Unfold(Strided):
         count = (whole[axis] - size) // step + 1
         full = row_major(whole)
         super().__init__((*whole[:axis], count, *whole[axis + 1:], size),
-                         (*full[:axis], full[axis] * step, *full[axis + 1:], full[axis]), 0, step >= size)
+                         (*full[:axis], full[axis] * step, *full[axis + 1:], full[axis]), 0, step >= size or count == 1)
         self.axis, self.every = axis, step
 
     def strides(self, shape, strides, offset):

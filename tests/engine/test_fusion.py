@@ -146,3 +146,16 @@ def test_what_is_read_in_every_iteration_gives_its_memory_to_nothing_there(fused
     found = Native(p, arrays, fused, donate=(2,))
     for got, want in zip(found.outputs, interpret(p, arrays), strict=True):
         assert same_bits(got, want)
+
+
+def test_random_bits_are_not_computed_at_a_runtime_start():
+    def body(b, key, counter, at):
+        bits = b.random_bits(key, counter, dt.uint32, (8,))
+        part = b.dynamic_slice(bits, [at], (1,), (2,))
+        return b.neg(part), b.lt(b.neg(part), part)
+    u64 = tensor_type(dt.uint64)
+    p = program([u64, u64, tensor_type(dt.int64)], body)
+    arrays = [np.asarray(808102392338233440, np.uint64), np.asarray(4094054945990137305, np.uint64), np.asarray(8)]
+    _, one = check(p, arrays)
+    for got, want in zip(one.outputs, interpret(p, arrays), strict=True):
+        assert same_bits(got, want)

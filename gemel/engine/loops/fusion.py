@@ -640,8 +640,8 @@ class Fusion:
         places: dict[Var, Index] = {value: index}
         for e in reversed(other.nodes):
             at = places.get(e.output)
-            if at is None or not is_elementwise(e):
-                return
+            if at is None or not is_elementwise(e) or (e.op.name == "random_bits" and any(a.dynamic for a in at)):
+                return  # (a position in random bits is known when the kernel is made)
             for position, x in enumerate(e.inputs):
                 where = self.operand_index(g, e, position, at)
                 if where is None:
