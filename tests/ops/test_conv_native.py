@@ -79,6 +79,9 @@ CASES: dict[str, tuple] = {
     "1d long": (1, 2, 3, (700,), (4,), {"stride": 2, "dilation": 3}),
     "3d": (1, 2, 5, (4, 5, 6), (2, 3, 2), {"padding": (1, 0, 1), "stride": (1, 2, 1)}),
     "several blocks of k": (1, 40, 5, (5, 4), (3, 3), {"padding": 1}),
+    "lines in pieces": (2, 3, 5, (5, 530), (3, 3), {"padding": 1, "stride": (2, 1)}),
+    "many small images": (70, 3, 20, (5, 5), (3, 3), {"padding": 1}),
+    "many small images, dilated": (40, 2, 3, (9, 8), (3, 2), {"padding": (2, 1), "stride": (2, 1), "dilation": (2, 1)}),
     "two super-blocks": (1, 500, 3, (3, 3), (3, 3), {"padding": 1}),
 }
 

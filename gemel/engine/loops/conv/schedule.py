@@ -18,7 +18,7 @@ result's bits. Declines: dtypes without native arithmetic, more than three spati
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ...base import dtypes as dt
@@ -575,11 +575,21 @@ def schedule_conv_weight_grad(g: Group, context: Context) -> Schedule:
     pieces = -(-outs[2] // BLOCK)
     piece = -(-outs[2] // pieces)
     width = last.size(piece)
+    pitch = width + (arith.lanes if pieces > 1 else 0)  # copying a piece may clear a vector behind it
+    row = axes[1]
+    sheet = row.size(row.out)
+
+    def plane_of(length: int) -> int:
+        """Elements of the plane of a channel (and tap along depth), for a pass of this length."""
+        n_lines = min((length + outs[2] - 2) // outs[2] + 1, n * outs[0] * outs[1])
+        count = n_lines if pieces == 1 else min(length // piece + length // outs[2] + 3, n_lines * pieces)
+        sheets = (n_lines + row.out - 2) // row.out
+        between = (n_lines - 1) * (row.stride - 1) + sheets * max(0, sheet - row.out * row.stride)  # lines not begun at
+        return (count + (between + (row.taps - 1) * row.tap) * pieces) * pitch + arith.lanes
 
     def window_bytes(length: int) -> int:
         """Of one channel, for a pass of this length."""
-        covered = min(length // piece + length // outs[2] + 3, n * outs[0] * outs[1] * pieces)
-        return covered * taps[0] * taps[1] * width * itemsize
+        return taps[0] * plane_of(length) * itemsize
 
     n_taps = math.prod(taps)
     shape = _shape_of(context, lanes, channels * n_taps, arith)
@@ -601,34 +611,42 @@ def schedule_conv_weight_grad(g: Group, context: Context) -> Schedule:
 
     panels, wide = panel_count(-(-lanes // arith.lanes), shape.vectors)
     cycles = 2 * k * groups * channels * n_taps * lanes / (4 * arith.lanes)
-    wanted = _wanted(cycles, context.threads)
     length = PASS
     while window_bytes(length) * channels > 2 * WINDOW_BYTES and length > BLOCK:
         length //= 2
-    part = max(1, min(channels, 2 * WINDOW_BYTES // window_bytes(length)))
-    part = min(part, max(1, SUMS_BYTES // (tile * -(-n_taps // shape.height))))
-    tasks_now = parts * groups * -(-channels // part)
-    lane_part = max(1, min(panels, SUMS_BYTES // (tile * -(-part * n_taps // shape.height)),
-                           -(-panels // -(-wanted // tasks_now))))
-    if tasks_now * -(-panels // lane_part) < wanted:
-        part = max(1, min(part, -(-channels // -(-wanted // (parts * groups * -(-panels // lane_part))))))
+    part, lane_part = _weight_grad_parts(
+        channels, panels, groups * (k // super_block), groups * (k % super_block / super_block), context.threads,
+        lambda part, wide: part <= max(1, 2 * WINDOW_BYTES // window_bytes(length)) and (
+            part * wide == 1 or tile * -(-part * n_taps // shape.height) * wide <= SUMS_BYTES),
+        lambda part, wide: super_block * (
+            -(-part * n_taps // shape.height) * wide / panels * -(-lanes // arith.lanes) * shape.height / 2
+            + part * taps[0] * 25.0 / outs[2]      # lines
+            + wide / panels * lanes * 0.6))        # gradient
     channel_parts, lane_parts = -(-channels // part), -(-panels // lane_part)
     steps_at = -(-(window_bytes(length) * part + 64 * 8) // 64) * 64
     rows_at = steps_at + 8 * length
     panel_at = -(-(rows_at + 8 * part * n_taps) // 64) * 64
-    sums_at = panel_at + length * shape.vectors * arith.lanes * itemsize
+    cursor_at = panel_at + length * shape.vectors * arith.lanes * itemsize
+    sums_at = cursor_at + 64
+    fetched = 0  # bytes of what a pass reads; images of several passes come in long runs, which the machine sees
+    if area <= length:
+        gradients = lane_part * shape.vectors * arith.lanes * area
+        fetched = length // area * dtype.itemsize * (part * math.prod(sizes) + gradients)
+    ahead = -(-fetched // (64 * lane_part * -(-part * n_taps // shape.height) * -(-length // BLOCK)))
     x_spatial = _three(x.strides[2:], 0)
     values = {
-        "groups": groups, "channel_parts": channel_parts, "channel_part": part, "lane_parts": lane_parts,
+        "supers": parts, "channel_parts": channel_parts, "channel_part": part, "lane_parts": lane_parts,
         "lane_part": lane_part, "panels": panels, "wide": wide, "channels": channels, "lanes": lanes,
         "positions": area, "k": k, "super": super_block, "pass": length, "out0": outs[0], "out1": outs[1],
-        "out2": outs[2], "pieces": pieces, "piece": piece, "x_image": x.strides[0], "x_group": x.strides[1] * channels,
-        "x_channel": x.strides[1], "x0": x_spatial[0], "x1": x_spatial[1], "x2": x_spatial[2] * last.step,
-        "in0": sizes[0], "in1": sizes[1], "first2": last.first, "gap2": last.gap, "sites2": last.sites, "size2": width,
-        "stride0": stride[0], "stride1": stride[1], "stride2": last.stride, "low0": low[0], "low1": low[1],
-        "dilation0": dilation[0], "dilation1": dilation[1], "tap2": last.tap, "taps0": taps[0], "taps1": taps[1],
+        "out2": outs[2], "pieces": pieces, "piece": piece, "sheet": sheet, "pitch": pitch, "plane": plane_of(length),
+        "x_image": x.strides[0], "x_group": x.strides[1] * channels,
+        "x_channel": x.strides[1], "x0": x_spatial[0], "x1": x_spatial[1] * row.step, "x2": x_spatial[2] * last.step,
+        "in0": sizes[0], "in1": row.sites, "first2": last.first, "gap2": last.gap, "sites2": last.sites, "size2": width,
+        "stride0": stride[0], "stride1": row.stride, "stride2": last.stride, "low0": low[0], "low1": row.first,
+        "dilation0": dilation[0], "dilation1": row.tap, "tap2": last.tap, "taps0": taps[0], "taps1": taps[1],
         "taps2": taps[2], "g_image": y.strides[0], "g_group": y.strides[1] * lanes, "g_lane": y.strides[1],
         "g_position": along, "steps_at": steps_at, "rows_at": rows_at, "panel_at": panel_at, "sums_at": sums_at,
+        "ahead": ahead, "cursor_at": cursor_at,
     }
     contiguous = x_spatial[2] * last.step == 1
     finish, operands, params = found.finish(arith.acc), found.operands, found.params()
@@ -645,7 +663,7 @@ def schedule_conv_weight_grad(g: Group, context: Context) -> Schedule:
     structure = weight_grad.WeightGradStructure(
         arith, shape, dtype, contiguous, mode_of(y.strides[1], along, lanes, area), finish)
     tasks = parts * groups * channel_parts * lane_parts
-    skip = last.skip * x_spatial[2] * dtype.itemsize
+    skip = (row.skip * x_spatial[1] + last.skip * x_spatial[2]) * dtype.itemsize
     calls.append(Call(
         KernelSpec(f"conv_weight_grad{shape.height}x{shape.vectors}_{dtype.ir}", structure.key,
                    weight_grad.build(structure)),
@@ -656,6 +674,27 @@ def schedule_conv_weight_grad(g: Group, context: Context) -> Schedule:
         calls.append(combine_call(found.problem, arith, sums, parts, padded, found.inputs, found.outputs,
                                   context.threads))
     return calls + found.after
+
+
+def _weight_grad_parts(channels: int, panels: int, full: int, rest: float, threads: int,
+                       fits: Callable[[int, int], bool], cycles: Callable[[int, int], float]) -> tuple[int, int]:
+    """Channels by panels of a task, such that the thread that has most to do is done soonest.
+
+    Args:
+        full: super-blocks of k that are whole, in all groups. rest: those that are not, as a share of whole ones.
+        fits, cycles: of a task of so many channels and panels.
+    """
+    best, found = math.inf, (1, 1)
+    most = 2 * TASKS_PER_THREAD * threads
+    for part in sorted({-(-channels // n) for n in (*range(1, min(channels, most) + 1), channels)}):
+        for wide in sorted({-(-panels // n) for n in (*range(1, min(panels, most) + 1), panels)}):
+            pieces = -(-channels // part) * -(-panels // wide)
+            rounds = -(-full * pieces // threads)
+            beyond = max(0.0, rest * pieces - (rounds * threads - full * pieces))  # what idle threads do not take
+            time = (rounds + max(beyond / threads, min(beyond, rest))) * (cycles(part, wide) + 1000)
+            if (fits(part, wide) or part == wide == 1) and time < best:
+                best, found = time, (part, wide)
+    return found
 
 
 def _merged(shape: Sequence[int], strides: Sequence[int]) -> int | None:

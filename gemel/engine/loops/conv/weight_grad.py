@@ -4,12 +4,16 @@ The contracted dimension is the flattened order of (image, positions). One task 
 the input channels and a range of panels of output channels (lanes):
 
     for each pass (a multiple of 256 positions)
-        copy what its positions see into scratch: for each *piece* of a line of positions, for each channel and each
-        tap along depth and height, the input's line
+        copy what its positions see into scratch: for each channel and each tap along depth, a plane of the input's
+        lines, cut into *pieces* of at most 256 positions
         for each panel of output channels
             pack the gradient's positions of the pass
-            for each tile of (channel, tap) rows (broadcast)
-                the register tile: sum, and in the last pass finish
+            for each block of 256 positions
+                for each tile of (channel, tap) rows (broadcast)
+                    the register tile: sum, and in the last block finish
+
+A plane holds the lines of consecutive *sheets* (images, and their positions along depth), ``sheet`` lines each, as many
+as the positions of a sheet see: the taps along height are the same lines, some further. So a line is copied once.
 """
 from __future__ import annotations
 
@@ -24,17 +28,19 @@ from ..gemm.arithmetic import BLOCK, Plain
 from ..gemm.arrays import Arrays, Parameters
 from ..gemm.finish import Finish, Tile, emit_finish
 from ..gemm.tile import Shape, Stream, chain, keep
-from ..ir import I64, Kernel, KernelBuilder, Val
+from ..ir import I64, Kernel, KernelBuilder, Type, Val
 from . import window
 
 PARAMETERS = (
-    "groups", "channel_parts", "channel_part", "lane_parts", "lane_part", "panels", "wide",
+    "supers", "channel_parts", "channel_part", "lane_parts", "lane_part", "panels", "wide",
     "channels", "lanes", "positions", "k", "super", "pass",
     "out0", "out1", "out2", "pieces", "piece",               # positions; pieces of a line and their most positions
     "x_image", "x_group", "x_channel", "x0", "x1", "x2", "in0", "in1", "first2", "gap2", "sites2", "size2",
+    "sheet", "pitch", "plane",                               # lines of a sheet; elements of a piece, of a plane
     "stride0", "stride1", "stride2", "low0", "low1", "dilation0", "dilation1", "tap2", "taps0", "taps1", "taps2",
     "g_image", "g_group", "g_lane", "g_position",
-    "steps_at", "rows_at", "panel_at", "sums_at",            # scratch: byte offsets
+    "ahead",                                                 # cache lines of the next pass that each tile fetches
+    "steps_at", "rows_at", "panel_at", "cursor_at", "sums_at",  # scratch: byte offsets
 )
 
 
@@ -68,24 +74,26 @@ class _Writer:
         self.arrays = Arrays(k, structure.finish, 2, len(PARAMETERS))
         self.lines = window.Lines(self.arith, target, structure.dtype, structure.contiguous)
         self.elem = element.memory(structure.dtype)
-        self.steps, self.rows, self.packed, self.sums = (
-            k.offset(k.scratch, p[f"{x}_at"], "i8") for x in ("steps", "rows", "panel", "sums"))
+        self.steps, self.rows, self.packed, self.cursor, self.sums = (
+            k.offset(k.scratch, p[f"{x}_at"], "i8") for x in ("steps", "rows", "panel", "cursor", "sums"))
         self.taps = p["taps0"] * p["taps1"]
-        window.table(k, self.rows, [p["channel_part"], self.taps, p["taps2"]],
-                     [self.taps * p["size2"], p["size2"], p["tap2"]], k.i64(0))
+        self.reach = p["dilation1"] * p["pieces"]  # pieces from one tap along height to the next
+        window.table(k, self.rows, [p["channel_part"], p["taps0"], p["taps1"], p["taps2"]],
+                     [p["taps0"] * p["plane"], p["plane"], self.reach * p["pitch"], p["tap2"]], k.i64(0))
         k.loop(k.begin, k.end, body=self.task)
 
     def task(self, number: Val) -> None:
         k, p, shape = self.k, self.p, self.shape
-        rest = k.udiv(number, p["lane_parts"])
-        first_panel = (number - rest * p["lane_parts"]) * p["lane_part"]
+        # super-blocks first: a thread's share, a row of tasks, is then even also where the last one is short
+        rest = k.udiv(number, p["supers"])
+        super_block = number - rest * p["supers"]
+        outer = k.udiv(rest, p["lane_parts"])
+        first_panel = (rest - outer * p["lane_parts"]) * p["lane_part"]
         self.panels = first_panel, k.smin(p["panels"], first_panel + p["lane_part"])
-        outer = k.udiv(rest, p["channel_parts"])
-        self.first_channel = (rest - outer * p["channel_parts"]) * p["channel_part"]
+        group = k.udiv(outer, p["channel_parts"])
+        self.first_channel = (outer - group * p["channel_parts"]) * p["channel_part"]
         self.part = k.smin(p["channel_part"], p["channels"] - self.first_channel)
         self.count = self.part * self.taps * p["taps2"]
-        super_block = k.udiv(outer, p["groups"])
-        group = outer - super_block * p["groups"]
         self.source = k.offset(self.x, group * p["x_group"] + self.first_channel * p["x_channel"], self.elem)
         self.gradient = k.offset(self.g, group * p["g_group"], self.elem)
         self.bases = self.arrays.at((k.i64(0), super_block, group))
@@ -95,27 +103,31 @@ class _Writer:
         k.loop(self.begin, self.end, p["pass"], body=self.one_pass, nonempty=True)
 
     def piece_of(self, position: Val) -> tuple[Val, Val]:
-        """Number of the piece that holds a position, and the place in it."""
+        """Number of the piece that a position sees through the first tap, and the place in it."""
         k, p = self.k, self.p
         line = k.udiv(position, p["out2"])
         column = position - line * p["out2"]
+        sheet = k.udiv(line, p["out1"])
         piece = k.udiv(column, p["piece"])
-        return line * p["pieces"] + piece, column - piece * p["piece"]
+        row = sheet * p["sheet"] + (line - sheet * p["out1"]) * p["stride1"]
+        return row * p["pieces"] + piece, column - piece * p["piece"]
 
     def one_pass(self, first: Val) -> None:
         k, p, shape = self.k, self.p, self.shape
         last = k.smin(self.end, first + p["pass"])
         first_piece, _ = self.piece_of(first)
         last_piece, _ = self.piece_of(last - 1)
-        size = self.part * self.taps * p["size2"]
 
         def step(at: Val) -> None:
             piece, inside = self.piece_of(at)
-            k.store((piece - first_piece) * size + inside * p["stride2"], k.offset(self.steps, at - first, "i64"))
+            k.store((piece - first_piece) * p["pitch"] + inside * p["stride2"],
+                    k.offset(self.steps, at - first, "i64"))
         k.loop(first, last, body=step, nonempty=True)
-        self.lines.clear(k, k.scratch, (last_piece + 1 - first_piece) * size)
-        k.loop(first_piece, last_piece + 1, nonempty=True,
-               body=lambda n: self.copy_piece(n, k.offset(k.scratch, (n - first_piece) * size, self.arith.panel)))
+        self.lines.clear(k, k.scratch, self.part * p["taps0"] * p["plane"])
+        after = last_piece + 1 + (p["taps1"] - 1) * self.reach
+        k.loop(0, p["pieces"], body=lambda piece: self.copy_pieces(piece, first_piece, after), nonempty=True)
+
+        fetch = self.fetching(last)
 
         def panel(j: Val) -> None:
             wide = k.compare("slt", j, p["wide"])
@@ -124,12 +136,12 @@ class _Writer:
             self.pack(first, last, lane, vectors)
             base = (j - self.panels[0]) * self.row_tiles
 
-            def tile(row: Val) -> None:
+            def tile(at: Val, row: Val) -> None:
+                fetch()
                 index = (base + k.udiv(row, k.i64(shape.height))) * self.size
                 sums = k.offset(self.sums, index, self.arith.acc)
-                k.loop(first, last, BLOCK, nonempty=True,
-                       body=lambda at: self.block(row, wide, at - first, k.smin(k.i64(BLOCK), last - at), sums,
-                                                  k.compare("eq", at, self.begin)))
+                self.block(row, wide, at - first, k.smin(k.i64(BLOCK), last - at), sums,
+                           k.compare("eq", at, self.begin))
 
                 def finish() -> None:
                     rows = k.smin(k.i64(shape.height), self.count - row)
@@ -138,38 +150,80 @@ class _Writer:
                     start = self.first_channel * (self.taps * p["taps2"]) + row
                     emit_finish(k, self.s.finish, self.target, self.arith.lanes, tile,
                                 *self.arrays.places(self.bases, start, lane))
-                k.if_(k.compare("eq", last, self.end), finish)
-            k.loop(0, self.count, shape.height, body=tile, nonempty=True)
+                k.if_(k.compare("sge", at + BLOCK, self.end), finish)
+            k.loop(first, last, BLOCK, nonempty=True, body=lambda at: k.loop(
+                0, self.count, shape.height, body=lambda row: tile(at, row), nonempty=True))
         k.loop(*self.panels, body=panel, nonempty=True)
 
-    def copy_piece(self, number: Val, to: Val) -> None:
-        """The input's lines under one piece: (channel, depth tap, height tap, width)."""
+    def fetching(self, last: Val) -> Callable[[], None]:
+        """What fetches a few cache lines of images that begin in the pass behind ``last``, each time further ones."""
         k, p = self.k, self.p
-        line = k.udiv(number, p["pieces"])
-        start = (number - line * p["pieces"]) * p["piece"] * p["stride2"]
-        outer = k.udiv(line, p["out1"])
-        image = k.udiv(outer, p["out0"])
-        d0 = (outer - image * p["out0"]) * p["stride0"] - p["low0"]
-        h0 = (line - outer * p["out1"]) * p["stride1"] - p["low1"]
-        source = k.offset(self.source, image * p["x_image"], self.elem)
+        image = k.udiv(last - 1, p["positions"]) + 1
+        after = k.udiv(k.smin(p["k"], last + p["pass"]) - 1, p["positions"]) + 1
+        line = 512 // Type(self.elem).bits  # elements of a cache line
+
+        def lines_of(extent: Val) -> Val:
+            return k.udiv(k.smax(extent, k.i64(0)) + (line - 1), k.i64(line))
+        first = self.panels[0] * self.shape.vectors - k.smax(k.i64(0), self.panels[0] - p["wide"])
+        lanes = k.smin((self.panels[1] - self.panels[0]) * self.width, p["lanes"] - first * self.arith.lanes)
+        x_lines = lines_of(k.smin(self.part * p["x_channel"], p["x_image"]))
+        g_lines = lines_of(k.smin(lanes * p["g_lane"], p["g_image"]))
+        size = x_lines + g_lines
+        total = (after - image) * size
+        gradient = k.offset(self.gradient, first * self.arith.lanes * p["g_lane"], self.elem)
+        k.store(k.i64(0), self.cursor)
+
+        def fetch() -> None:
+            cursor = k.load(self.cursor, I64)
+
+            def some() -> None:
+                number = k.udiv(cursor, size)
+                within = cursor - number * size
+                of_x = k.compare("slt", within, x_lines)
+                count = k.smin(p["ahead"], k.select(of_x, x_lines, size) - within)
+                number = image + number
+                at = k.select(of_x, k.offset(self.source, number * p["x_image"] + within * line, self.elem),
+                              k.offset(gradient, number * p["g_image"] + (within - x_lines) * line, self.elem))
+                k.loop(0, count, body=lambda i: k.prefetch(k.offset(at, i * line, self.elem)))
+                k.store(cursor + count, self.cursor)
+            k.if_(k.and_(k.compare("slt", cursor, total), k.compare("sgt", p["ahead"], k.i64(0))), some)
+        return fetch
+
+    def copy_pieces(self, piece: Val, begin: Val, after: Val) -> None:
+        """What lies in the planes of one piece of every line; pieces ``begin <= n < after`` are wanted."""
+        k, p = self.k, self.p
+        start = piece * p["piece"] * p["stride2"]
         first, last = window.sites(k, p, 2, start)
         inside = p["first2"] + first * p["gap2"] - start
 
-        def channel(c: Val) -> None:
-            def depth(td: Val) -> None:
-                d = d0 + td * p["dilation0"]
+        def sheet(number: Val) -> None:
+            top = number * p["sheet"]  # its first line
 
-                def height(th: Val) -> None:
-                    h = h0 + th * p["dilation1"]
+            def rows_before(n: Val) -> Val:
+                return k.udiv(k.smax(n - piece - top * p["pieces"], k.i64(0)) + (p["pieces"] - 1), p["pieces"])
+            rows = (k.smax(rows_before(begin), p["low1"]),
+                    k.smin(k.smin(rows_before(after), p["sheet"]), p["in1"] + p["low1"]))
+            image = k.udiv(number, p["out0"])
+            d0 = (number - image * p["out0"]) * p["stride0"] - p["low0"]
+            source = k.offset(self.source, image * p["x_image"], self.elem)
 
-                    def copy() -> None:
-                        at = k.offset(source, c * p["x_channel"] + d * p["x0"] + h * p["x1"], self.elem)
-                        into = ((c * p["taps0"] + td) * p["taps1"] + th) * p["size2"] + inside
-                        self.lines.copy(k, at, k.offset(to, into, self.arith.panel), first, last, p["x2"], p["gap2"])
-                    k.if_(k.compare("ult", h, p["in1"]), copy)
-                k.if_(k.compare("ult", d, p["in0"]), lambda: k.loop(0, p["taps1"], body=height) and None)
-            k.loop(0, p["taps0"], body=depth, nonempty=True)
-        k.loop(0, self.part, body=channel, nonempty=True)
+            def channel(c: Val) -> None:
+                def depth(td: Val) -> None:
+                    d = d0 + td * p["dilation0"]
+                    plane = k.offset(k.scratch, (c * p["taps0"] + td) * p["plane"] + inside, self.arith.panel)
+
+                    def row(_y: Val, at: Val, into: Val) -> list[Val]:
+                        self.lines.copy(k, at, into, first, last, p["x2"], p["gap2"])
+                        return [k.offset(at, p["x1"], self.elem),
+                                k.offset(into, p["pieces"] * p["pitch"], self.arith.panel)]
+                    at = c * p["x_channel"] + d * p["x0"] + (rows[0] - p["low1"]) * p["x1"]
+                    into = ((top + rows[0]) * p["pieces"] + piece - begin) * p["pitch"]
+                    k.if_(k.compare("ult", d, p["in0"]), lambda: k.loop(*rows, init=[
+                        k.offset(source, at, self.elem), k.offset(plane, into, self.arith.panel)], body=row) and None)
+                k.loop(0, p["taps0"], body=depth, nonempty=True)
+            k.loop(0, self.part, body=channel, nonempty=True)
+        size = p["sheet"] * p["pieces"]
+        k.loop(k.udiv(begin, size), k.udiv(after - 1, size) + 1, body=sheet, nonempty=True)
 
     def pack(self, first: Val, last: Val, lane: Val, vectors: Val) -> None:
         """The gradient's panel for the positions of a pass, image by image."""
