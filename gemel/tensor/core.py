@@ -153,7 +153,7 @@ class TensorCore:
         elif not alias.lenses and whole is not None:
             with sharing:
                 if cell.version == version and self._alias is alias:
-                    _renew(self, alias, version, whole)
+                    self._value, self._edge, alias.seen = whole, _place(self, domain.edge), seen
             return whole
         if whole is None:  # nothing has been written
             return self._value
@@ -513,21 +513,17 @@ def rebind(cell: Cell, value: Value, tracked: bool = True, holder: Any = None) -
                 continue
             if alias.lenses or cell.foreign is not None:
                 t._value = forgotten(t._value.type)
-            else:
-                _renew(t, alias, version, value)
+                continue
+            t._value, alias.seen = value, version
+            if alias.domain.edge is not t._edge:
+                t._edge = _place(t, alias.domain.edge)
     return version
-
-
-def _renew(t: TensorCore, alias: Alias, version: int, value: Value) -> None:
-    """A tensor that is the whole of its storage holds what that holds since ``version``."""
-    t._value, t._edge = value, _place(t, alias.domain.edge)
-    alias.seen = version
 
 
 def _place(t: TensorCore, edge: Edge | None) -> Edge | None:
     """Where a tensor whose history is ``edge`` stands on the tape: a view that was made a leaf stays one."""
     own = t._edge
-    return own if edge is None and own.__class__ is Accumulate and own.tensor is t else edge  # type: ignore[union-attr]
+    return own if edge is None and own.__class__ is Accumulate and own._tensor() is t else edge  # type: ignore[union-attr]
 
 
 def replace(t: TensorCore | Cell, value: Value) -> None:

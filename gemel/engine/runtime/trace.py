@@ -14,6 +14,7 @@ operation fails, a tensor whose new contents depend on it gets its old ones back
 """
 from __future__ import annotations
 
+import functools
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -183,10 +184,13 @@ def ready(type: TensorType, buffer: Buffer, form: Any = None) -> Value:
     return v
 
 
+_scalar_type = functools.cache(tensor_type)
+
+
 def scalar(number: Any, dtype: dt.DType) -> Value:
     """A runtime scalar input: its number is not part of the plan's key."""
     v = Value()
-    v.type = v.form = tensor_type(dtype)
+    v.type = v.form = _scalar_type(dtype)
     v.buffer, v.trace, v.index, v.cell, v.version = number, None, 0, None, 0
     return v
 

@@ -267,10 +267,10 @@ class Module(TreeMethods, StateMethods):
     # --- attributes
     def __getattr__(self, name: str) -> Any:
         fields = self.__dict__
-        for kind in ("_parameters", "_buffers", "_modules"):
-            members = fields.get(kind)
-            if members is not None and name in members:
-                return members[name]
+        if "_modules" in fields:  # else Module.__init__ has not run
+            for members in (fields["_parameters"], fields["_modules"], fields["_buffers"]):
+                if name in members:
+                    return members[name]
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __setattr__(self, name: str, value: Any) -> None:
