@@ -14,7 +14,7 @@ import functools
 import sys
 import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class Fit:
         name: of the table. doc: what it approximates. g, low, high: the function and interval.
         f32, f64: number of terms for each element type (0: no such table).
         weight: what an error is multiplied by before it counts.
+        firm: number of low coefficients that are rounded before the others are fitted, which then make up for it.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Fit:
     f32: int = 0
     f64: int = 0
     weight: Real = lambda x: mp.mpf(1)
+    firm: int = 0
 
 
 def grid(low, high, count: int) -> list[Number]:
@@ -102,6 +104,18 @@ def to_type(value: Number, elem: str) -> float:
         return float(+value)
 
 
+def rounded(fit: Fit, terms: int, elem: str) -> list[float]:
+    """Coefficients of the element type."""
+    found: list[float] = []
+    for _ in range(fit.firm):
+        coefficients, _ = remez(fit, terms - len(found))
+        found.append(to_type(coefficients[0], elem))
+        fit = replace(fit, g=lambda x, g=fit.g, c=found[-1]: (g(x) - mp.mpf(c)) / x,
+                      weight=lambda x, w=fit.weight: w(x) * abs(x))
+    coefficients, _ = remez(fit, terms - len(found))
+    return found + [to_type(c, elem) for c in coefficients]
+
+
 def text(value: float, elem: str) -> str:
     """The shortest decimal that reads back as the same number of the type."""
     return str(np.float32(value)) if elem == "f32" else repr(value)
@@ -153,7 +167,15 @@ def digamma_rest(u: Number) -> Number:
     return (mp.log(x) - 1 / (2 * x) - mp.digamma(x)) * x * x
 
 
-DIGAMMA_ROOT = mp.findroot(mp.digamma, mp.mpf("1.4616"))
+def cot_rest(z: Number) -> Number:
+    """``(pi d cot(pi d) / (1/4 - z) - 4) / z``, ``z = d^2``: smooth also at 1/4, where both sides of the bar are 0."""
+    d = mp.sqrt(z)
+    return (mp.pi * d * mp.cot(mp.pi * d) / (mp.mpf(1) / 4 - z) - 4) / z
+
+
+with mp.workdps(110):
+    DIGAMMA_ROOT = mp.findroot(mp.digamma, mp.mpf("1.4616"))
+    LGAMMA_FIRST, LGAMMA_SECOND = 1 - mp.euler, (mp.zeta(2) - 1) / 2
 
 FITS: tuple[Fit, ...] = (
     Fit("EXPM1", "(e^r - 1 - r) / r^2 for |r| <= ln(2)/2; the error counts relative to r",
@@ -182,27 +204,31 @@ FITS: tuple[Fit, ...] = (
     Fit("ERF_LARGE", "", careful(lambda u: mp.exp((1 / u - 1)**2) * mp.erfc(1 / u - 1)),
         1 / mp.mpf("6.95"), 1 / (1 + ERF_SPLIT64), 0, 13, lambda u: mp.exp(-(1 / u - 1)**2)),
     Fit("ERFINV_NEAR", "f32: erfinv(y) / y in w - 1, w = -log(1 - y^2) <= 5; f64: in w - 3.125, w <= 6.25",
-        lambda t: erfinv_ratio(t + 1), mp.mpf(-1), mp.mpf(4), 11, 0),
-    Fit("ERFINV_NEAR", "", lambda t: erfinv_ratio(t + mp.mpf("3.125")), mp.mpf("-3.125"), mp.mpf("3.125"), 0, 25),
+        lambda t: erfinv_ratio(t + 1), mp.mpf(-1), mp.mpf(4), 11, 0, firm=2),
+    Fit("ERFINV_NEAR", "", lambda t: erfinv_ratio(t + mp.mpf("3.125")), mp.mpf("-3.125"), mp.mpf("3.125"), 0, 26,
+        firm=2),
     Fit("ERFINV_TAIL", "erfinv(y) / y in sqrt(w) - 3.25, sqrt(w) from sqrt(5) (f64: 2.5) to 4.05",
-        lambda t: erfinv_ratio((t + mp.mpf("3.25"))**2), mp.sqrt(5) - mp.mpf("3.25"), mp.mpf("0.8"), 11, 0),
-    Fit("ERFINV_TAIL", "", lambda t: erfinv_ratio((t + mp.mpf("3.25"))**2), mp.mpf("-0.75"), mp.mpf("0.8"), 0, 21),
+        lambda t: erfinv_ratio((t + mp.mpf("3.25"))**2), mp.sqrt(5) - mp.mpf("3.25"), mp.mpf("0.8"), 11, 0, firm=2),
+    Fit("ERFINV_TAIL", "", lambda t: erfinv_ratio((t + mp.mpf("3.25"))**2), mp.mpf("-0.75"), mp.mpf("0.8"), 0, 21,
+        firm=2),
     Fit("ERFINV_FAR", "erfinv(y) / y in sqrt(w) - 5, sqrt(w) from 4 to 6.03",
-        lambda t: erfinv_ratio((t + 5)**2), mp.mpf("-1"), mp.mpf("1.03"), 0, 20),
-    Fit("LGAMMA", "log gamma(2 + t) / t, -3/4 <= t <= 1/4",
-        careful(lambda t: mp.loggamma(2 + t) / t), mp.mpf("-0.75"), mp.mpf("0.25"), 10, 20),
+        lambda t: erfinv_ratio((t + 5)**2), mp.mpf("-1"), mp.mpf("1.03"), 0, 20, firm=2),
+    Fit("LGAMMA", "(log gamma(2 + t) / t - c0 - c1 t) / t^2, c0 = 1 - gamma, c1 = (pi^2/6 - 1) / 2, -3/4 <= t <= 1/4",
+        careful(lambda t: (mp.loggamma(2 + t) / t - LGAMMA_FIRST - LGAMMA_SECOND * t) / t**2),
+        mp.mpf("-0.75"), mp.mpf("0.25"), 10, 20, lambda t: t**3 / mp.loggamma(2 + t)),
     Fit("STIRLING", "x (log gamma(x) - Stirling's formula) in 1 / x^2, x >= 4 (f64: 8)",
         careful(stirling_rest), 0, mp.mpf(1) / 16, 3, 0),
     Fit("STIRLING", "", careful(stirling_rest), 0, mp.mpf(1) / 64, 0, 6),
-    Fit("DIGAMMA", "digamma(x) / (x - x0) in x - x0, 1 <= x <= 2, x0 the root of digamma",
-        careful(lambda t: mp.digamma(DIGAMMA_ROOT + t) / t), 1 - DIGAMMA_ROOT, 2 - DIGAMMA_ROOT, 11, 23),
-    Fit("DIGAMMA_LARGE", "x^2 (log(x) - 1 / (2 x) - digamma(x)) in 1 / x^2, x >= 4 (f64: 8)",
-        careful(digamma_rest), 0, mp.mpf(1) / 16, 3, 0),
-    Fit("DIGAMMA_LARGE", "", careful(digamma_rest), 0, mp.mpf(1) / 64, 0, 6),
-    Fit("COT_PI", "pi d cot(pi d) in z = d^2, |d| <= 1/2",
-        careful(lambda z: mp.pi * mp.sqrt(z) * mp.cot(mp.pi * mp.sqrt(z))), 0, mp.mpf("0.25"), 8, 16),
-    Fit("SIN_PI", "sin(pi d) / d in z = d^2, |d| <= 1/2",
-        careful(lambda z: mp.sin(mp.pi * mp.sqrt(z)) / mp.sqrt(z)), 0, mp.mpf("0.25"), 6, 10),
+    Fit("DIGAMMA", "(digamma(x0 + t) / t - c0) / t, 1 <= x0 + t <= 2, x0 the root of digamma, c0 its derivative there",
+        careful(lambda t: (mp.digamma(DIGAMMA_ROOT + t) / t - mp.psi(1, DIGAMMA_ROOT)) / t),
+        1 - DIGAMMA_ROOT, 2 - DIGAMMA_ROOT, 11, 23, lambda t: abs(t)),
+    Fit("DIGAMMA_LARGE", "x^2 (log(x) - 1 / (2 x) - digamma(x)) in 1 / x^2, x >= 4",
+        careful(digamma_rest), 0, mp.mpf(1) / 16, 3, 9, lambda u: u),
+    Fit("COT_PI", "(pi d cot(pi d) / (1/4 - z) - 4) / z in z = d^2, |d| <= 1/2",
+        careful(cot_rest), 0, mp.mpf("0.25"), 7, 15, lambda z: z / 4),
+    Fit("SIN_PI", "(sin(pi d) / (pi d) - 1 + pi^2/6 z) / z^2 in z = d^2, |d| <= 1/2",
+        careful(lambda z: (mp.sin(mp.pi * mp.sqrt(z)) / (mp.pi * mp.sqrt(z)) - 1 + mp.pi**2 / 6 * z) / z**2),
+        0, mp.mpf("0.25"), 4, 9, lambda z: z * z),
     Fit("ATAN", "(atan t - t) / t^3 in z = t^2 <= 1", odd(mp.atan), 0, 1, 9, 20, lambda z: z),
 )
 
@@ -214,12 +240,11 @@ def table(name: str, fits: list[Fit]) -> str:
             terms = getattr(fit, elem)
             if not terms:
                 continue
-            coefficients, _ = remez(fit, terms)
-            rounded = [to_type(c, elem) for c in coefficients]
-            exact = [mp.mpf(c) for c in rounded]
+            coefficients = rounded(fit, terms, elem)
+            exact = [mp.mpf(c) for c in coefficients]
             worst = max(fit.weight(x) * abs(fit.g(x) - horner(exact, x)) for x in grid(fit.low, fit.high, 400))
             lines.append(f"    # largest weighted error 2^{float(mp.log(worst, 2)):.1f}")
-            numbers = ", ".join(text(c, elem) for c in rounded)
+            numbers = ", ".join(text(c, elem) for c in coefficients)
             lines.append(textwrap.fill(f'    "{elem}": ({numbers}),', 110, subsequent_indent=" " * 12))
     return "\n".join([*lines, "}", ""])
 

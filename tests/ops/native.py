@@ -71,11 +71,11 @@ def assert_same_bits(got: np.ndarray, expected: np.ndarray, *operands: np.ndarra
         f"f({', '.join(repr(x[i]) for x in operands)}) = {got[i]!r}, expected {expected[i]!r}" for i in wrong[:5])
 
 
-def ulp_error(got: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """|got - reference| in units in the last place of got's type at the reference (which is wider)."""
+def ulp_error(got: np.ndarray, reference: np.ndarray, at: np.ndarray | None = None) -> np.ndarray:
+    """|got - reference| in units in the last place of got's type at the reference (which is wider), or at ``at``."""
     info = np.finfo(got.dtype)
     with np.errstate(all="ignore"):
-        exponent = np.maximum(np.frexp(np.abs(reference))[1] - 1, info.minexp)
+        exponent = np.maximum(np.frexp(np.abs(reference if at is None else at))[1] - 1, info.minexp)
         unit = np.ldexp(np.ones_like(reference), exponent - info.nmant)
         error = np.abs(got.astype(reference.dtype) - reference) / unit
         rounded = reference.astype(got.dtype)

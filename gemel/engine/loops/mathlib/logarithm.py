@@ -8,7 +8,7 @@ import math
 
 from ..ir import KernelBuilder, Val
 from . import coefficients as table
-from .common import Float
+from .common import Float, Pair, fast_two_sum
 from .exponential import LN2
 
 #: e is kept in this unit: converting its bits in place saves a shift
@@ -66,6 +66,16 @@ def _log(f: Float, e: Val, fraction: Val) -> Val:
     if f.double:  # in f32 the missing part of ln(2) is below 0.05 ulp
         return f.fma(e, high, f.k.fadd(fraction, log1p_reduced(f, fraction, f.mul(e, low))))
     return f.fma(e, high, log1p_reduced(f, fraction, fraction))
+
+
+def log_parts(f: Float, x: Val) -> Pair:
+    """``log(x)`` of positive finite x, in about six bits more than the type has."""
+    e, fraction = split(f, x)
+    high, low = (part * UNIT[f.elem] for part in LN2[f.elem])
+    product = f.mul(e, high)
+    total, dropped = fast_two_sum(f.k, product, fraction)
+    rest = f.fma(e, low, f.k.fadd(dropped, f.fma(e, high, f.k.fneg(product))))
+    return total, log1p_reduced(f, fraction, rest)
 
 
 def _edges(f: Float, x: Val, result: Val) -> Val:
