@@ -233,9 +233,9 @@ class TensorCore:
         return out
 
     def _is_view_through(self, base: TensorCore, lenses: tuple[Lens, ...]) -> bool:
-        """Is this tensor the view of ``base`` through these lenses?"""
+        """Is this tensor the view of ``base`` through these lenses, with its history?"""
         mine, its = self._alias, base._alias
-        return (mine is not None and its is not None and mine.cell is its.cell
+        return (mine is not None and its is not None and mine.cell is its.cell and mine.domain is its.domain
                 and len(mine.lenses) == len(its.lenses) + len(lenses)
                 and all(a is b or a.key() == b.key() for a, b in zip(mine.lenses, (*its.lenses, *lenses), strict=True)))
 

@@ -589,7 +589,7 @@ def run(steps: list[Step]) -> None:
         if isinstance(error, UnsupportedError) and step.op == "as_strided":
             break
         if expected is not None and error is None and loose and (
-                "modified by an inplace operation" in str(expected) or "returned an invalid gradient" in str(expected)):
+                "modified by an inplace operation" in str(expected) or "invalid gradient at" in str(expected)):
             break  # what was saved (here: broadcast, or another view, or a shape) has not changed: ours goes on
         if (error is None) != (expected is None) or error is not None and step.op != "index_add_" and not any(
                 isinstance(error, e) and isinstance(expected, e) for e in ERRORS):

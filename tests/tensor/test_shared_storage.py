@@ -202,3 +202,25 @@ def test_one_window_repeats_nothing() -> None:
         (window * window).sum().backward()
         found.append((_state(x, window), source.grad.tolist()))
     assert found[0] == found[1]
+
+
+def _without_grad_part(m, x):
+    with m.no_grad():
+        return x[0]
+
+
+@pytest.mark.parametrize("part", [
+    lambda m, x: x[0], lambda m, x: x[0].detach(), lambda m, x: x[0].data, _without_grad_part])
+def test_a_part_written_onto_itself_brings_its_history(part) -> None:
+    """``x[0] = x[0].detach()`` cuts the gradient of that part."""
+    found = []
+    for m in (gemel, torch):
+        w = m.ones(3).requires_grad_()
+        x = w * 2
+        x[0] = part(m, x)
+        (x * x).sum().backward()
+        found.append(w.grad.tolist())
+        leaf = m.ones(2).requires_grad_()
+        with pytest.raises(RuntimeError, match="leaf"):
+            leaf[0] = leaf[0].detach()
+    assert found[0] == found[1]
