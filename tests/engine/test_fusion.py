@@ -159,3 +159,17 @@ def test_random_bits_are_not_computed_at_a_runtime_start():
     _, one = check(p, arrays)
     for got, want in zip(one.outputs, interpret(p, arrays), strict=True):
         assert same_bits(got, want)
+
+
+@pytest.mark.parametrize("dtype", [dt.int8, dt.float32], ids=str)
+def test_a_kept_value_that_is_the_same_in_every_lane(dtype):
+    """The index of ``take`` does not move along the row, so that a row has one element, which a later phase needs."""
+    def body(b, x, index):
+        taken = b.take(x, index, 2)
+        least = b.expand(b.reshape(b.reduce_min(taken, (1, 2)), (5, 1, 1)), (5, 8, 16))
+        return b.sub(b.abs(taken), least)
+    p = program([tensor_type(dtype, (5, 8, 7)), tensor_type(dt.int32, (16,))], body)
+    numbers = np.random.default_rng(0).integers(-100, 100, (5, 8, 7)).astype(dtype.numpy)
+    arrays = [numbers, np.broadcast_to(np.array([1], np.int32), (16,))]
+    _, one = check(p, arrays)
+    assert same_bits(one.outputs[0], interpret(p, arrays)[0])

@@ -156,6 +156,7 @@ class Generator:
         for v in results:
             if vague:
                 self.vague.add(v)
+                self.loose |= {v} if loose else set()
                 self.complexes += [v] if v.type.dtype.is_complex else []
                 continue
             self.pool.append(v)

@@ -95,7 +95,7 @@ class Lines(Emitter):
             else:
                 value = self.node(v, get, position, lanes, mask, extra)
                 if slot is not None:
-                    self.keep(slot, value, at, mask)
+                    self.keep(slot, k.splat(value, lanes), at, mask)  # a later phase loads all lanes
             env[v] = value
             return value
 
