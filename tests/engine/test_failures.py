@@ -91,6 +91,19 @@ def test_writes_beside_a_failure_happen_once(culprit):
 
 
 @pytest.mark.parametrize("culprit", [beyond, singular])
+def test_slices_written_before_a_failure_are_written_once(culprit):
+    """The interpreter writes them at once, and puts back what they held."""
+    x, y = stored(1, 2, 3), stored(1, 2, 3)
+    x[1:].mul_(2)
+    x[:2].add_(1)
+    bad = culprit()
+    y[:1].mul_(5)
+    with pytest.raises((IndexError, gemel.linalg.LinAlgError)):
+        bad.numpy()
+    assert x.tolist() == [2, 5, 6] and y.tolist() == [5, 2, 3]
+
+
+@pytest.mark.parametrize("culprit", [beyond, singular])
 def test_a_tensor_written_with_what_failed_has_its_old_contents(culprit):
     x = stored(1, 2, 3)
     view = x[1:]

@@ -59,7 +59,11 @@ class Buffer:
         return f"<Buffer {self.nbytes} bytes{' foreign' if self.foreign else ''}>"
 
     def __del__(self) -> None:
-        if self.size_class != 0 and _free is not None:  # None while the interpreter shuts down
+        try:
+            size = self.size_class
+        except AttributeError:  # an interrupt came while it was made
+            return
+        if size != 0 and _free is not None:  # None while the interpreter shuts down
             _give_back(self)
 
 

@@ -66,9 +66,14 @@ def _dynamic_slice(attrs, x: Array, *starts: Array) -> Array:
     return x[_window(attrs.shape, attrs.step, starts, x.shape)]
 
 
+def updated_window(attrs, x: Array, update: Array, *starts: Array) -> Array:
+    """What a ``dynamic_update`` of ``x`` writes, as a view."""
+    return x[(*_window(update.shape, attrs.step, starts, x.shape), ...)]
+
+
 def _dynamic_update(attrs, x: Array, update: Array, *starts: Array) -> Array:
     out = np.array(x)
-    out[_window(update.shape, attrs.step, starts, x.shape)] = update
+    updated_window(attrs, out, update, *starts)[...] = update
     return out
 
 

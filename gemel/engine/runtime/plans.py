@@ -7,20 +7,16 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from ..base import log
-from ..base.errors import CheckError
 from ..base.flags import flags
-from ..device import memory
 from ..device.memory import Buffer
-from ..interpreter import evaluate
 from ..ir.program import Program
 from ..passes import FUSED, GENERIC, run_passes
 from . import service
 from .decode import decode
-from .failures import failed_check, refused, sites_of
-from .native_plan import Commit, NativePlan, Results
+from .failures import sites_of
+from .interpreted import InterpretedPlan
+from .native_plan import Commit, NativePlan
 
 _EQUATION_BYTES = 400  # of a recorded program, with its part of the key
 HOT = 2  # runs after which a program gets a fused plan
@@ -33,7 +29,7 @@ class Entry:
     Attributes:
         program: what was recorded. donate: leaves whose memory may be reused. runs: how often it ran.
         updates: outputs that are the new values of tensors whose old values are donated leaves.
-        generic, fused: the plans of the two tiers; both give the same bits.
+        generic, fused: the plans of the two tiers; both give the same bits. interpreted: that of the interpreter.
         refusal: why there is no fused plan, if its compilation failed.
     """
 
@@ -46,6 +42,7 @@ class Entry:
         self.runs = 0
         self.generic: NativePlan | None = None
         self.fused: NativePlan | None = None
+        self.interpreted: InterpretedPlan | None = None
         self.requested = 0  # the process that has asked for the fused plan: a forked child asks again
         self.refusal = ""
         #: about what the entry takes, and what the cache has counted for it
@@ -56,7 +53,9 @@ class Entry:
         """Compute the outputs and hand (buffer, form) of each to ``commit`` (see :meth:`NativePlan.run`)."""
         self.runs += 1
         if flags.TIER == "interpreter":
-            commit(interpret(self.program, self.forms, leaves, scalars))
+            if self.interpreted is None:
+                self.interpreted = InterpretedPlan(self.program, self.forms, self.donate, self.updates)
+            self.interpreted.run(leaves, scalars, commit)
         else:
             self.plan().run(leaves, scalars, commit)
 
@@ -127,31 +126,3 @@ def updates_of(trace, roots: list[int], donate: tuple[int, ...]) -> dict[int, in
         if k is not None and value.type is trace.leaves[k].type:
             found[k] = max(found.get(k, (-1, 0)), (value.version, -position))
     return {-position: k for k, (_, position) in found.items()}
-
-
-def interpret(program: Program, forms: Sequence[Any], leaves: Sequence[Buffer], scalars: Sequence[Any]) -> Results:
-    """Run ``program`` in NumPy; results are copied into fresh row-major buffers."""
-    env: dict = {}
-    for v, form, buffer in zip(program.inputs, forms, leaves, strict=False):
-        dtype = v.type.dtype.numpy
-        env[v] = (memory.as_numpy(buffer, dtype, v.type.shape) if form is v.type else
-                  memory.as_numpy(buffer, dtype, v.type.shape, form.strides, form.offset))
-    for v, number in zip(program.inputs[len(leaves):], scalars, strict=True):
-        env[v] = np.asarray(number).astype(v.type.dtype.numpy)
-    for e in program.equations:
-        try:
-            results = evaluate(e.op, [env[v] for v in e.inputs])
-        except CheckError as error:
-            raise failed_check(e, str(error)) from error
-        except MemoryError:
-            raise
-        except Exception as error:
-            refused(e, error)
-            raise
-        env.update(zip(e.outputs, results, strict=True))
-    found = []
-    for v in program.outputs:
-        buffer = memory.allocate(v.type.nbytes)
-        memory.as_numpy(buffer, v.type.dtype.numpy, v.type.shape)[...] = env[v]
-        found.append((buffer, v.type))
-    return found
