@@ -3,7 +3,11 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 import gemel
+
+from .programs import PRELUDE, check
 
 
 def in_child(action) -> int:
@@ -40,3 +44,80 @@ def test_a_fork_while_kernels_are_compiled():
             y.item()
         want = y.item()
         assert in_child(lambda x=x, n=n, want=want: ((x * 3 + n).exp().sum(0, keepdim=True).log()).item() == want) == 0
+
+
+BESIDE_A_PLAN = PRELUDE + """
+x, pending = gemel.arange(60000.0), gemel.arange(7.0) * 3
+shared = stored(*[1.0] * 40000)  # written in place by the other thread, over and over
+over, rounds, wrong = False, 0, []
+
+def work():
+    global rounds
+    while not over:
+        shared.add_(1)
+        total = ((x * 2).reshape(300, 200) @ x.reshape(200, 300)).sum(0)[5].item()
+        if total != want:
+            wrong.append(total)
+        rounds += 1
+
+want = ((x * 2).reshape(300, 200) @ x.reshape(200, 300)).sum(0)[5].item()
+threads = [threading.Thread(target=work) for _ in range(2)]
+for t in threads[:THREADS]:
+    t.start()
+for n in range(20):
+    before = rounds
+    while rounds == before:
+        time.sleep(0.0005 * (n % 5))
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            ok = pending.tolist() == [3.0 * k for k in range(7)]
+            ok &= ((x * 2).reshape(300, 200) @ x.reshape(200, 300)).sum(0)[5].item() == want
+            ok &= len(set(shared.tolist())) == 1 and (shared * 0 + n).sum().item() == 40000 * n
+            shared.mul_(0)
+            ok &= shared.sum().item() == 0
+            status = 0 if ok else 2
+        finally:
+            os._exit(status)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert status == 0, (n, status)
+over = True
+for t in threads[:THREADS]:
+    t.join()
+values = set(shared.tolist())
+assert len(values) == 1 and not wrong, (values, wrong)
+if THREADS == 1:
+    assert values == {rounds + 1.0}, (values, rounds)
+print("over")
+"""
+
+BY_ANOTHER_THREAD = PRELUDE + """
+x = gemel.arange(3000.0)
+failed = []
+
+def fork():
+    for _ in range(20):
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0 if (x * 2).sum().item() == 3000 * 2999 else 2)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if status:
+            failed.append(status)
+
+thread = threading.Thread(target=fork)
+thread.start()
+while thread.is_alive():
+    assert (x * 3).cumsum(0)[-1].item() == (x * 3).cumsum(0)[-1].item()
+print(failed)
+"""
+
+
+@pytest.mark.parametrize(("tier", "threads"), [("0", 1), ("1", 2), ("auto", 1), ("interpreter", 2)])
+def test_forks_beside_plans_that_run(tier: str, threads: int) -> None:
+    check(f"THREADS = {threads}\n{BESIDE_A_PLAN}", GEMEL_TIER=tier, GEMEL_THREADS="2")
+
+
+@pytest.mark.parametrize("tier", ["0", "1", "auto", "interpreter"])
+def test_another_thread_forks(tier: str) -> None:
+    check(BY_ANOTHER_THREAD, "[]\n", GEMEL_TIER=tier)

@@ -2,6 +2,6 @@
 
 It also runs what native code does not (complex numbers, opaque ops) and everything where no compiler exists.
 """
-from .run import MEANING, evaluate, run
+from .run import MEANING, evaluate, pauses, run
 
-__all__ = ["MEANING", "evaluate", "run"]
+__all__ = ["MEANING", "evaluate", "pauses", "run"]

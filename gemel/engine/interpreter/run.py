@@ -67,6 +67,15 @@ def run(program: Program, arrays: Sequence[Array], exact: bool = False) -> tuple
 
 # --- control flow --------------------------------------------------------------------------------
 
+#: called between the rounds of a loop; what one of them raises ends it
+pauses: list[Callable[[], None]] = []
+
+
+def _pause() -> None:
+    for action in pauses:
+        action()
+
+
 def _if(attrs, arrays, exact):
     predicate, *operands = arrays
     return run(attrs.then if bool(predicate) else attrs.otherwise, operands, exact)
@@ -76,6 +85,7 @@ def _while(attrs, arrays, exact):
     n = len(arrays) - attrs.n_fixed
     state, fixed = tuple(arrays[:n]), tuple(arrays[n:])
     while bool(run(attrs.condition, state + fixed, exact)[0]):
+        _pause()
         state = run(attrs.body, state + fixed, exact)
     return state
 
@@ -86,6 +96,7 @@ def _loop(attrs, arrays, exact):
     stacked_types = attrs.body.output_types[n:]
     stacked = [np.empty((attrs.trips, *t.shape), t.dtype.numpy) for t in stacked_types]
     for step in reversed(range(attrs.trips)) if attrs.backwards else range(attrs.trips):
+        _pause()
         results = run(attrs.body, (np.asarray(step, np.int64), *carried, *fixed), exact)
         carried = results[:n]
         for whole, part in zip(stacked, results[n:], strict=True):

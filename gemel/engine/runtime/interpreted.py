@@ -15,7 +15,7 @@ from ..base.errors import CheckError
 from ..device import memory
 from ..device.memory import Buffer
 from ..device.pool import gone, run_lock
-from ..interpreter import evaluate
+from ..interpreter import evaluate, pauses
 from ..interpreter.structural import updated_window
 from ..ir.program import Equation, Program, Var
 from .failures import failed_check, refused
@@ -53,8 +53,7 @@ class InterpretedPlan:
                 env = self._inputs(leaves, scalars)
                 homes = dict(self.donated)
                 for n, e in enumerate(self.program.equations):
-                    if gone():
-                        raise SystemExit
+                    _stop_if_gone()
                     self._step(n, e, env, homes, saved)
                 results, late = self._results(leaves, env, homes)
                 del env
@@ -149,6 +148,15 @@ class InterpretedPlan:
         targets = [target for target, _ in late]
         return found, [(target, source.copy() if any(np.may_share_memory(source, t) for t in targets) else source)
                        for target, source in late]
+
+
+def _stop_if_gone() -> None:
+    """The program ends: its daemon threads leave what they compute."""
+    if gone():
+        raise SystemExit
+
+
+pauses.append(_stop_if_gone)
 
 
 def _moved(arrays: Sequence[Array], results: Sequence[Array]) -> int:
