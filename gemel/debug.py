@@ -25,7 +25,8 @@ def counters() -> dict[str, int | float]:
 
     Returns:
         compiles, compile_seconds: kernels built by LLVM. kernels: distinct kernels loaded. calls: kernel calls run.
-        bytes: what these had to read and write (calls, bytes: the body of a loop counts once). cache_hits,
+        bytes: what these had to read and write (calls, bytes: the body of a loop counts once), and what NumPy's
+        operations had in the interpreter. cache_hits,
         cache_misses: of the disk cache. plan_hits, plan_misses: of the plan cache. flushes: traces run. syncs:
         observations. host_steps: operations that NumPy ran inside native plans. live_bytes, peak_bytes: tensor memory.
     """

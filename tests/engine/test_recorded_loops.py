@@ -111,10 +111,7 @@ def test_a_print_more_compiles_what_changed(tier: str) -> None:
         assert [loud.step() for _ in range(2)] == losses[:2]
         with debug.counting() as seen:
             assert [loud.step(shown) for _ in range(2)] == losses[2:]
-        if tier == "0":
-            assert seen["compiles"] == 0, "a first-seen set of results has compiled generic kernels"
-        # printing itself gathers the elements that are shown: a few small kernels
-        assert seen["kernels"] <= first["kernels"] // 2, (first, seen)
+        assert first["kernels"] > 10 and seen["kernels"] <= (0 if tier == "0" else 2), (first, seen)
         with debug.counting() as again:
             for _ in range(3):
                 loud.step(shown)
