@@ -13,7 +13,7 @@ import pytest
 import gemel
 from gemel import debug, nn, optim
 from gemel.engine.base.flags import override
-from gemel.engine.runtime import executor
+from gemel.engine.runtime import executor, kernels
 from gemel.nn import functional as F
 
 TIERS = ("0", "1", "interpreter")
@@ -106,6 +106,7 @@ def test_a_print_more_compiles_what_changed(tier: str) -> None:
 
     with override(TIER=tier):
         quiet, loud = Network(), Network()
+        kernels.forget()  # those that other tests have loaded
         with debug.counting() as first:
             losses = [quiet.step() for _ in range(4)]
         assert [loud.step() for _ in range(2)] == losses[:2]
@@ -136,6 +137,7 @@ def test_one_more_result_in_a_loop_compiles_its_kernel_only(tier: str) -> None:
 
     numbers_in = numbers(16, 40)
     with override(TIER=tier):
+        kernels.forget()
         for _ in range(2):
             step(False)
         with debug.counting() as seen:
