@@ -98,7 +98,7 @@ class Network:
 
 @pytest.mark.parametrize("tier", ["0", "1"])
 def test_a_print_more_compiles_what_changed(tier: str) -> None:
-    """``h`` is written to memory now: the kernel that makes it, and those that computed it again, are new."""
+    """In front of the optimizer's step it ends a plan: kernels that reach over that place are new, and no others."""
     def shown(h: gemel.Tensor) -> None:
         with redirect_stdout(io.StringIO()) as out:
             print(h)
@@ -113,7 +113,8 @@ def test_a_print_more_compiles_what_changed(tier: str) -> None:
         assert [loud.step() for _ in range(2)] == losses[:2]
         with debug.counting() as seen:
             assert [loud.step(shown) for _ in range(2)] == losses[2:]
-        assert first["kernels"] > 10 and seen["kernels"] <= (0 if tier == "0" else 2), (first, seen)
+        assert first["kernels"] > 10
+        assert seen["kernels"] <= (0 if tier == "0" else first["kernels"] // 3), (first, seen)
         with debug.counting() as again:
             for _ in range(3):
                 loud.step(shown)
