@@ -168,9 +168,11 @@ class TensorCore:
         finally:
             mode.grad = grad
         with sharing:
+            before = self._value, self._edge
             view.value.cell, view.value.version = cell.ref, cell.tracked
             if cell.version == version and self._alias is alias:  # else another thread has written: read again then
                 self._value, self._edge, alias.seen = view.value, _place(self, kept or view.edge), seen
+        del before
         return view.value
 
     def _forget(self) -> None:
@@ -775,6 +777,7 @@ def export(t: TensorCore, reason: str) -> np.ndarray:
             cell.value, cell.foreign = whole, ExportedMemory(whole)
             whole.cell, whole.version = cell.ref, cell.tracked
             cell.version += 1
-            for other in cell.alive():
-                other._value = forgotten(other._value.type)
-            return cell.foreign.contents()
+            kept = cell.forget()
+            array = cell.foreign.contents()
+        del kept
+        return array

@@ -94,8 +94,10 @@ def snapshot(cell: Cell) -> tuple[Value, int]:
     value = from_array(array)
     value.cell, value.version = cell.ref, cell.tracked
     with sharing:
+        before = cell.value
         if cell.foreign is not None and cell.version == version:
             cell.value = value
+    del before
     return value, -1
 
 

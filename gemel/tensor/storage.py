@@ -25,7 +25,7 @@ from ..engine.ir.types import Shape, TensorType, row_major, tensor_type
 
 SMALL = 4096  # elements of a strided view whose places are compared one by one
 #: held while it changes who shares a storage, what the storage holds, or whether others see its memory; nothing is
-#: computed meanwhile
+#: computed meanwhile, and what is replaced is kept until it is given back: dropping a value may run anything
 sharing = fork_lock("sharing", threading.RLock())
 
 
@@ -71,12 +71,20 @@ class Cell:
 
     def _take_back(self, value: Any) -> None:
         """After a write that has failed: hold ``value`` again."""
+        before = self.value
         with sharing:
             self.value = value
             self.version += 1
             self.tracked = value.version if value.cell is self.ref else self.tracked
-            for t in self.alive():
-                t._forget()
+            kept = self.forget()
+        del before, kept
+
+    def forget(self) -> list[tuple[Any, Any]]:
+        """Let those that share the storage drop what they hold of its old contents: (tensor, its value) of each."""
+        kept = [(t, t._value) for t in self.alive()]
+        for t, _ in kept:
+            t._forget()
+        return kept
 
     def alive(self) -> list[Any]:
         """The tensors that share this storage now."""

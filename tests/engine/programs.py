@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-HANG = 120.0  # seconds after which a program hangs, however busy the machine is
+HANG = 300.0  # seconds after which a program hangs, however busy the machine is
 
 
 def start(code: str, **environment: str) -> subprocess.Popen[str]:

@@ -14,6 +14,8 @@ import gemel
 from gemel import debug
 from gemel.engine.base.flags import override
 
+from .programs import HANG
+
 TIERS = ("0", "1", "interpreter")
 
 
@@ -155,9 +157,9 @@ def test_a_pending_value_of_another_thread(tier: str) -> None:
                     own = shared[0]
                     for _ in range(50):
                         own = own + 1
-                    used.wait(60)
+                    used.wait(HANG)
                     return own.tolist()
-                made.wait(60)
+                made.wait(HANG)
                 found = (shared[0] * 2).tolist()
                 used.set()
                 return found
