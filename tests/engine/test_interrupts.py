@@ -89,6 +89,24 @@ np.testing.assert_allclose([step(), step()], want, rtol=1e-5)
 print("over")
 """
 
+IN_LLVM = PRELUDE + """
+from llvmlite.binding import ffi
+dispose = ffi.lib.LLVMPY_DisposeString
+x = stored(1.0, 2.0, 3.0)
+armed = [1]
+
+def dispose_and_ring(pointer):
+    dispose(pointer)
+    if armed and pointer:
+        armed.pop()
+        ctrl_c()
+
+ffi.lib._fntab["LLVMPY_DisposeString"] = dispose_and_ring
+interrupted(lambda: (x.cumsum(0).flip(0) * 3).numpy())
+assert not armed and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+print((x.cumsum(0).flip(0) * 3).tolist())
+"""
+
 STORM = PRELUDE + """
 import random
 SEED, INTERRUPTS = int(os.environ["SEED"]), 60
@@ -162,6 +180,11 @@ def test_one_more_while_values_are_put_back(tier: str) -> None:
 @pytest.mark.parametrize("tier", ["1", "auto"])
 def test_while_helpers_compile(tier: str) -> None:
     check(COMPILING, GEMEL_TIER=tier, GEMEL_CACHE="off")
+
+
+def test_while_llvm_frees_what_it_has_made() -> None:
+    """What llvmlite has given back must not be given back again."""
+    check(IN_LLVM, "[18.0, 9.0, 3.0]\n", GEMEL_TIER="0", GEMEL_CACHE="off", GEMEL_HELPERS="0")
 
 
 @pytest.mark.parametrize("tier", [*TIERS, "auto"])

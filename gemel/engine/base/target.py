@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from .errors import DeviceError
 from .flags import flags
+from .interrupts import undisturbed
 
 #: instruction-set path -> (vector registers, bytes of one, LLVM features it needs), widest last
 ISAS: dict[str, tuple[int, int, tuple[str, ...]]] = {
@@ -87,6 +88,7 @@ def for_isa(isa: str, extras: tuple[str, ...] = ()) -> Target:
 
 
 @functools.cache
+@undisturbed()
 def host_features() -> dict[str, bool]:
     """The host's CPU features, as LLVM reports them."""
     import llvmlite.binding as llvm
@@ -102,6 +104,7 @@ def _tiles_allowed() -> bool:
 
 
 @functools.lru_cache(maxsize=8)
+@undisturbed()
 def _host(isa: str) -> Target:
     import llvmlite.binding as llvm
     found = host_features()

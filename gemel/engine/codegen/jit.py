@@ -13,6 +13,7 @@ import threading
 from ..base import log
 from ..base.errors import CompileError
 from ..base.forks import fork_lock
+from ..base.interrupts import undisturbed
 from ..base.target import Target, host
 
 _lock = fork_lock("llvm", threading.RLock())
@@ -40,8 +41,6 @@ def _parse(text: str, name: str, machine, target: Target):
         module.data_layout = str(machine.target_data)
         module.verify()
     except RuntimeError as error:
-        if log.on("llvm"):
-            log.say("llvm", text)
         raise CompileError(f"LLVM refused kernel {name!r} (GEMEL_LOG=llvm prints it): {error}") from None
     return module
 
@@ -57,12 +56,16 @@ def compile_object(text: str, name: str, target: Target | None = None, level: in
     """
     jit = target is None
     target = target or host()
-    with _lock:
-        machine = _machine(target, jit, level)
-        module = _parse(text, name, machine, target)
-        if log.on("llvm"):
-            log.say("llvm", text)
-        return machine.emit_object(module)
+    if log.on("llvm"):
+        log.say("llvm", text)
+    with _lock, undisturbed():
+        return _emitted(text, name, target, jit, level)
+
+
+def _emitted(text: str, name: str, target: Target, jit: bool, level: int) -> bytes:
+    """Object code. What LLVM made for it is gone when this returns."""
+    machine = _machine(target, jit, level)
+    return machine.emit_object(_parse(text, name, machine, target))
 
 
 def assembly(text: str, name: str, target: Target | None = None, level: int = 2) -> str:
@@ -84,16 +87,21 @@ class Library:
     """Loaded code. Keep it alive as long as its functions may be called."""
 
     def __init__(self, data: bytes, symbols: tuple[str, ...]) -> None:
-        import llvmlite.binding as llvm
-        with _lock:
-            builder = llvm.JITLibraryBuilder().add_object_img(data).add_current_process()
-            for symbol in symbols:
-                builder.export_symbol(symbol)
-            try:
-                self._tracker = builder.link(_lljit(), f"gemel{next(_serial)}")
-            except RuntimeError as error:
-                raise CompileError(f"cannot load the compiled code of {symbols}: {error}") from None
+        with _lock, undisturbed():
+            self._tracker = _linked(data, symbols)
         self.address: dict[str, int] = {s: self._tracker[s] for s in symbols}
+
+
+def _linked(data: bytes, symbols: tuple[str, ...]):
+    """What keeps the loaded code alive, and knows the addresses of its symbols."""
+    import llvmlite.binding as llvm
+    builder = llvm.JITLibraryBuilder().add_object_img(data).add_current_process()
+    for symbol in symbols:
+        builder.export_symbol(symbol)
+    try:
+        return builder.link(_lljit(), f"gemel{next(_serial)}")
+    except RuntimeError as error:
+        raise CompileError(f"cannot load the compiled code of {symbols}: {error}") from None
 
 
 def llvm_version() -> str:

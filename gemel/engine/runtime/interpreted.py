@@ -19,7 +19,7 @@ from ..interpreter import evaluate, pauses
 from ..interpreter.structural import updated_window
 from ..ir.program import Equation, Program, Var
 from .failures import failed_check, refused
-from .native_plan import Commit, Counters, Results
+from .native_plan import Commit, Results, counters
 
 Array = np.ndarray
 Saved = list[tuple[Array, Array]]  # windows of reused memory that have been written, and what they held
@@ -100,7 +100,7 @@ class InterpretedPlan:
             window[...] = arrays[1]
             whole, = e.outputs
             env[whole], homes[whole] = arrays[0], homes.pop(e.inputs[0])
-            Counters.nbytes += 2 * window.nbytes
+            counters.nbytes += 2 * window.nbytes
         else:
             try:
                 results = evaluate(e.op, arrays)
@@ -112,7 +112,7 @@ class InterpretedPlan:
                 refused(e, error)
                 raise
             env.update(zip(e.outputs, results, strict=True))
-            Counters.nbytes += _moved(arrays, results)
+            counters.nbytes += _moved(arrays, results)
         for v in self.dying[n]:
             env.pop(v, None)
 
@@ -143,7 +143,7 @@ class InterpretedPlan:
             else:
                 buffer = leaves[k]
                 late.append((memory.as_numpy(buffer, v.type.dtype.numpy, v.type.shape), env[v]))
-            Counters.nbytes += 2 * v.type.nbytes
+            counters.nbytes += 2 * v.type.nbytes
             found.append((buffer, v.type))
         targets = [target for target, _ in late]
         return found, [(target, source.copy() if any(np.may_share_memory(source, t) for t in targets) else source)
