@@ -18,6 +18,7 @@ import numpy as np
 from ..engine.base import dtypes as dt
 from ..engine.base.dtypes import DType, compute_type
 from ..engine.base.errors import DTypeError, ShapeError
+from ..engine.base.forks import fork_lock
 from ..engine.runtime.batched import batched_stream
 from ..engine.runtime.trace import BUILDER, Value, local, scalar
 from .core import TENSOR_CLASSES, from_array, wrap
@@ -32,6 +33,10 @@ __all__ = ["Generator", "default_generator", "manual_seed", "seed", "initial_see
 _MASK = (1 << 64) - 1
 
 
+#: held while a generator moves on
+_drawing = fork_lock("random", threading.Lock())
+
+
 class Generator:
     """A stream of random numbers: a key and the number of the next draw. torch: ``torch.Generator``.
 
@@ -44,7 +49,6 @@ class Generator:
     def __init__(self, device: Any = "cpu") -> None:
         check_device(device)
         self._key, self._counter = 67280421310721, 0
-        self._lock = threading.Lock()
 
     @property
     def device(self) -> device:
@@ -58,7 +62,7 @@ class Generator:
         n = seed.__index__()
         if not -(1 << 63) <= n <= _MASK:
             raise RuntimeError(f"Overflow when unpacking long long: a seed has 64 bits. Received: {n}")
-        with self._lock:
+        with _drawing:
             self._key, self._counter = n & _MASK, 0
         return self
 
@@ -74,7 +78,7 @@ class Generator:
 
     def draw(self, counters: int = 1) -> tuple[int, int]:
         """Key and first counter of a draw that uses ``counters`` of them."""
-        with self._lock:
+        with _drawing:
             first = self._counter
             self._counter = (first + counters) & _MASK
             return self._key, first
@@ -91,7 +95,7 @@ class Generator:
         if new_state.shape != (16,):
             raise RuntimeError(f"a generator's state has 16 bytes. Received: shape {list(new_state.shape)}")
         key, counter = np.frombuffer(bytes(new_state.tolist()), np.uint64)
-        with self._lock:
+        with _drawing:
             self._key, self._counter = int(key), int(counter)
         return self
 
@@ -104,7 +108,6 @@ class Generator:
 
     def __setstate__(self, state: tuple[int, int]) -> None:
         self._key, self._counter = state
-        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"<gemel.Generator seed {self._key}, {self._counter} draws>"

@@ -8,6 +8,7 @@ are themselves on the tape.
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import weakref
 from collections.abc import Callable, Sequence
@@ -310,6 +311,17 @@ def unpacked(v: Any, op: Op) -> Value:
 
 _passes = itertools.count(1).__next__
 _engine_lock = threading.RLock()
+
+
+def _after_fork() -> None:
+    """In a forked child: a pass that another thread was in does not exist here."""
+    global _engine_lock
+    _engine_lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
 #: called after each node has run with (node, its cotangents, space): anomaly mode
 checks: list[Callable[[Node, Sequence[Any], Any], None]] = []
 

@@ -113,6 +113,53 @@ print(failed)
 """
 
 
+HELD = PRELUDE + """
+w = gemel.ones(3, requires_grad=True)
+pending = gemel.arange(4.0) * 2
+inside, leave = threading.Event(), threading.Event()
+
+def hold(take):
+    def work():
+        with take():
+            inside.set()
+            leave.wait()
+    return work
+
+def backward():
+    y = w * 2
+    y.register_hook(lambda g: inside.set() or leave.wait())
+    y.sum().backward()
+
+holders = {
+    "flush": hold(lambda: pending._value.trace.lock), "backward": backward}
+thread = threading.Thread(target=holders[HOLDER], daemon=True)
+thread.start()
+inside.wait()
+"""
+FORK = """
+pid = os.fork()
+if pid == 0:
+    status = 1
+    try:
+        v = gemel.ones(2, requires_grad=True)
+        (v * 3).sum().backward()
+        drawn = gemel.rand(5).sum().item()
+        status = 0 if pending.tolist() == [0, 2, 4, 6] and v.grad.tolist() == [3, 3] and 0 <= drawn <= 5 else 2
+    finally:
+        os._exit(status)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+leave.set()
+thread.join()
+print("over")
+"""
+
+
+@pytest.mark.parametrize("holder", ["flush", "backward"])
+def test_a_fork_while_another_thread_holds_a_lock(holder: str) -> None:
+    """That begins to flush what the child reads, or is in a backward pass: in the child it does not exist."""
+    check(f"HOLDER = {holder!r}\n{HELD}{FORK}")
+
+
 @pytest.mark.parametrize(("tier", "threads"), [("0", 1), ("1", 2), ("auto", 1), ("interpreter", 2)])
 def test_forks_beside_plans_that_run(tier: str, threads: int) -> None:
     check(f"THREADS = {threads}\n{BESIDE_A_PLAN}", GEMEL_TIER=tier, GEMEL_THREADS="2")

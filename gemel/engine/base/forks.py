@@ -10,8 +10,8 @@ import os
 from typing import Any
 
 #: outermost first: a plan runs; the pool changes; the table of kernels; LLVM; the table of plans; who shares a storage;
-#: the allocator; its blocks between guard pages
-ORDER = ("run", "pool", "kernels", "llvm", "plans", "sharing", "memory", "guard")
+#: the allocator; its blocks between guard pages; random numbers
+ORDER = ("run", "pool", "kernels", "llvm", "plans", "sharing", "memory", "guard", "random")
 
 _locks: dict[str, Any] = {}
 

@@ -74,6 +74,8 @@ def donatable(trace: Trace, buffers: list[Any]) -> tuple[int, ...]:
 
 def flush(trace: Trace, reason: str) -> None:
     """Run what ``trace`` has recorded, as far as someone still holds its results."""
+    if trace.era != recorder.era:
+        _renew_lock(trace)
     with trace.lock:
         if trace.closed:
             return
@@ -105,6 +107,17 @@ def flush(trace: Trace, reason: str) -> None:
             if trace.closed:
                 _clear(trace)
                 _clear(work)
+
+
+#: held while the lock of a trace is replaced
+_renewing = threading.Lock()
+
+
+def _renew_lock(trace: Trace) -> None:
+    """In a forked child: whoever held the lock of a trace does not exist here."""
+    with _renewing:
+        if trace.era != recorder.era:
+            trace.lock, trace.era = threading.RLock(), recorder.era
 
 
 def _move(trace: Trace, to: Trace) -> None:
@@ -237,11 +250,15 @@ def _take_back(trace: Trace) -> None:
 
 def _after_fork() -> None:
     """In a child: what other threads were about to compute is pending again; they do not exist here."""
+    global _renewing
+    _renewing = threading.Lock()
+    recorder.era += 1
     me = threading.get_ident()
     for trace, (thread, work) in list(_flushing.items()):
         if thread == me:
+            trace.era = recorder.era
             continue
-        trace.lock, trace.closed = threading.RLock(), True
+        trace.closed = True
         if not work.values:
             work = trace
         if not _finished(work):

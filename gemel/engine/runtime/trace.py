@@ -83,11 +83,18 @@ class Value:
         return f"<Value {self.type} {state}>"
 
 
+#: how many forks, each as the child, this process has come out of
+era = 0
+
+
 class Trace:
-    """What one thread has recorded since its last flush."""
+    """What one thread has recorded since its last flush.
+
+    ``lock`` is held while it is flushed. One of an earlier ``era`` may be held by a thread that does not exist here.
+    """
 
     __slots__ = ("code", "values", "leaves", "scalars", "sites", "undo", "roots", "closed", "pinned", "limit", "lock",
-                 "fallible", "scanned")
+                 "era", "fallible", "scanned")
 
     def __init__(self) -> None:
         self.code: list[Any] = []
@@ -100,7 +107,7 @@ class Trace:
         self.closed = False
         self.pinned = 0                   # bytes of leaf buffers kept alive by this trace
         self.limit = LIMIT                # number of results at which a cut is considered
-        self.lock = threading.RLock()
+        self.lock, self.era = threading.RLock(), era
         self.fallible, self.scanned = False, 0
 
     def may_fail(self) -> bool:
