@@ -35,7 +35,8 @@ class Work:
 
     Args:
         entries: of the batch. v_panels, s_panels: of an entry. tile: cycles of a tile over all of k.
-        pack: cycles to pack a vector panel, 0 if it comes packed or is read in place.
+        pack, pack_here: cycles to pack a vector panel, by a call before and by a task; 0 if it comes packed or is
+            read in place.
         s_bytes: of a scalar panel. v_bytes: of a packed vector panel during one pass.
         unfinished: bytes that a tile leaves between passes over k; 0 if one pass does.
     """
@@ -45,6 +46,7 @@ class Work:
     s_panels: int
     tile: float
     pack: float
+    pack_here: float
     s_bytes: int
     v_bytes: int
     unfinished: int
@@ -80,7 +82,7 @@ def _cycles(w: Work, cut: Cut, threads: int) -> float:
         before = w.entries * -(-w.v_panels // threads) * w.pack + CALL_CYCLES * (threads > 1)
         task += chunk * w.v_bytes / VECTOR_STREAM
     else:
-        task += chunk * w.pack
+        task += chunk * w.pack_here
     task += part * w.s_bytes / SCALAR_STREAM
     return before + tasks * task + (DISTURBED * task if threads > 1 else 0.0)
 

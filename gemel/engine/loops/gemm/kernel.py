@@ -4,7 +4,8 @@ One task computes a rectangle of one batch entry's result: a part of the scalar 
 dimension. Inside a task:
 
     for each pass of k (a multiple of 256 steps of k)
-        pack the chunk of the vector operand into scratch, if it is not packed yet
+        pack the chunk of the vector operand into scratch, if it is not packed yet (whole panels whose lanes are
+        contiguous are packed by the first tile that reads them)
         for each block of scalar panels (fits L2)
             for each vector panel of the chunk (L1 and L2)
                 for each scalar panel of the block
@@ -21,15 +22,15 @@ from dataclasses import dataclass
 from ...base.dtypes import DType
 from ...base.target import Target
 from .. import element
-from ..ir import I1, Kernel, KernelBuilder, Val
+from ..ir import I1, Kernel, KernelBuilder, Type, Val
 from . import arithmetic, pack, tiles
-from .arithmetic import SUPER, TILE_K, Arithmetic, Tiles
+from .arithmetic import SUPER, TILE_K, Arithmetic, Stepwise, Tiles
 from .arrays import Arrays, Parameters, entry_of, moved
 from .finish import Finish, Tile, emit_finish, finish_sums
 from .operand import first_vector
 from .tile import Shape, Stream, chain, gathered, hold
 
-PACK_STEPS = 32  # steps packed together: their rows lie in few pages
+AHEAD = 16  # steps of k: so far ahead rows are prefetched by a tile that packs them
 #: i64 parameters, in order; behind them, for each epilogue array, those of ``arrays.ARRAY``
 PARAMETERS = (
     "batch1", "batch2",                          # sizes of the inner two of three batch dimensions
@@ -152,37 +153,34 @@ class Writer:
         return self.k.offset(self.k.scratch, (unit - self.unit0) * size * self.steps, self.arith.panel)
 
     def pack_chunk(self) -> None:
-        """Pack the task's part of the vector operand.
-
-        Where its lanes are contiguous, a few rows at a time for all panels: memory is read in long pieces, from few
-        pages.
-        """
+        """Pack the task's part of the vector operand, but for the panels that their first tiles pack."""
         k = self.k
-        if self.s.v_mode != "free":
-            k.loop(self.j0, self.j1, body=self.pack_panel, nonempty=True)
-            return
 
-        def rows(at: Val) -> None:
-            count = k.smin(self.steps - at, k.i64(PACK_STEPS))
-            k.loop(self.j0, self.j1, body=lambda panel: self.pack_steps(panel, at, count), nonempty=True)
-        k.loop(0, self.steps, PACK_STEPS, body=rows, nonempty=True)
+        def panel(j: Val) -> None:
+            if self.s.v_mode != "free" or isinstance(self.arith, Tiles):
+                self.pack_panel(j)
+                return
+            k.if_(self.packs_itself(self.unit_of(j + 1)), lambda: None, lambda: self.pack_panel(j))
+        k.loop(self.j0, self.j1, body=panel, nonempty=True)
+
+    def packs_itself(self, end: Val) -> Val:
+        """Is a panel with contiguous lanes that ends before vector ``end`` packed by its first tile? If it is whole."""
+        k, p = self.k, self.p
+        whole = k.compare("sle", end * self.arith.lanes, p["v_count"])
+        return k.and_(whole, k.compare("eq", k.and_(p["k"], k.i64(self.arith.group - 1)), k.i64(0)))
 
     def pack_panel(self, panel: Val) -> None:
-        self.pack_steps(panel, self.k.i64(0), self.steps)
-
-    def pack_steps(self, panel: Val, at: Val, count: Val) -> None:
-        """Pack ``count`` steps of a panel, from step ``at`` of the pass on."""
+        """Pack the pass's steps of a panel."""
         k, p, mode, group = self.k, self.p, self.s.v_mode, self.arith.group
-        lane, start = self.unit_of(panel) * self.arith.lanes, (self.first + at) * group
+        lane, start = self.unit_of(panel) * self.arith.lanes, self.first * group
         free = k.i64(1) if mode == "free" else p["v_free"]
         along = k.i64(1) if mode == "k" else p["v_step"]
         source = k.offset(self.v_base, lane * free + start * along, element.memory(self.s.v_dtype))
         vectors = self.vectors_of(panel)
         pack.vectors(k, self.arith, self.target,
                      pack.Source(self.s.v_dtype, mode, source, free, along, p["v_count"] - lane,
-                                 k.smin(p["k"] - start, count * group)),
-                     k.offset(self.scratch_panel(panel), at * vectors * (self.arith.lanes * group), self.arith.panel),
-                     vectors)
+                                 k.smin(p["k"] - start, self.steps * group)),
+                     self.scratch_panel(panel), vectors)
 
     # --- one tile
     def tile(self, i: Val, j: Val, near: Val, at: Val) -> None:
@@ -208,7 +206,15 @@ class Writer:
                 tiles.block(k, self.shape.height, vectors, stop - begin, self.left(i, row, begin),
                             (v.start[0], v.step * 2), fresh, sums, self.width)
                 return [k.const(0, I1)]
-            block = chain(k, arith, self.shape.height, vectors, stop - begin, self.s_stream(i, row, begin), v)
+            steps, left = stop - begin, self.s_stream(i, row, begin)
+
+            def product(right: Stream | Callable[[Val], list[Val]], arith: Stepwise = arith) -> tuple[Val, ...]:
+                return chain(k, arith, self.shape.height, vectors, steps, left, right)
+            if self.s.v_mode == "free":
+                packs = k.and_(k.compare("eq", i, self.p0), self.packs_itself(self.unit + self.vectors))
+                block = k.if_(packs, lambda: product(self.packing(lane, vectors, begin, at)), lambda: product(v))
+            else:
+                block = product(v)
             found = gathered(k, arith, vectors, self.width, block, sums, fresh)
             if not self.s.finish.light:
                 hold(k, arith, vectors, self.width, found, sums)
@@ -274,6 +280,27 @@ class Writer:
         else:
             start = k.offset(self.packed(self.unit), at * width, elem)
         return Stream(self.v_dtype, [start], k.i64(width))
+
+    def packing(self, lane: Val, vectors: int, begin: Val, at: Val) -> Callable[[Val], list[Val]]:
+        """Loads the vectors of a step from rows of contiguous lanes, and packs them for the tiles to come."""
+        k, p, arith = self.k, self.p, self.arith
+        elem, lanes, group = element.memory(self.s.v_dtype), arith.lanes, arith.group
+        source = k.offset(self.v_base, lane + begin * group * p["v_step"], elem)
+        panel = k.offset(self.packed(self.unit), at * (vectors * lanes * group), arith.panel)
+
+        def step(number: Val) -> list[Val]:
+            order = reversed(range(group)) if arith.exchanged else range(group)
+            rows = [k.offset(source, (number * group + g) * p["v_step"], elem) for g in order]
+            found = []
+            for j in range(vectors):
+                raw = [k.load(k.offset(row, j * lanes, elem), Type(elem, lanes)) for row in rows]
+                for row in rows:
+                    k.prefetch(k.offset(row, p["v_step"] * (AHEAD * group) + j * lanes, elem))
+                value = pack.interleave(k, [pack.converted(k, arith, r, self.s.v_dtype, False) for r in raw])
+                k.store(value, k.offset(panel, (number * vectors + j) * (lanes * group), arith.panel))
+                found.append(value)
+            return found
+        return step
 
     def finish(self, at: Val, row: Val, lane: Val) -> None:
         k, p = self.k, self.p

@@ -51,6 +51,7 @@ FEW_LANES = 64             # rows of tiles are read in place for so few lanes
 
 #: cycles an element costs, measured on AVX2 and on AVX-512
 PACK_CYCLES = {"free": 0.3, "k": 0.5, "any": 2.0}
+PACKING_TILE_CYCLES = 0.1  # the same where the first tile that reads a panel packs it
 STORE_CYCLES = {"vector": 0.2, "row": 0.1, "column": 0.8, "any": 2.0}
 TILE_CYCLES = 40           # around the inner loop of a tile
 
@@ -140,6 +141,11 @@ def _tile_cycles(height: int, vectors: int, arith: Arithmetic) -> float:
     return max(height * vectors / 2, (height + vectors) / 2, 4.0)
 
 
+def _task_pack(mode: str, arith: Arithmetic) -> float:
+    """Cycles an element of the vector operand costs where each task packs what it needs."""
+    return PACKING_TILE_CYCLES if mode == "free" and not isinstance(arith, Tiles) else PACK_CYCLES[mode]
+
+
 def estimate(problem: GemmProblem, choice: Choice, arith: Arithmetic, s_ready: bool = False,
              v_ready: bool = False) -> float:
     """Cycles of one batch entry on one thread. ``s_ready``, ``v_ready``: that operand comes packed."""
@@ -152,7 +158,7 @@ def estimate(problem: GemmProblem, choice: Choice, arith: Arithmetic, s_ready: b
     s_panels = -(-s.count // height)
     total = s_panels * (step * steps + panels * TILE_CYCLES)
     if not v_ready:
-        total += PACK_CYCLES[pack.mode_of(v.free, v.along, v.count, problem.k)] * v.count * problem.k
+        total += _task_pack(pack.mode_of(v.free, v.along, v.count, problem.k), arith) * v.count * problem.k
     s_mode = pack.mode_of(s.free, s.along, s.count, problem.k)
     if not (s_ready or _in_place(s, problem.k, arith, height, v.count)):
         twice = 2 if isinstance(arith, Tiles) else 1  # tiles are packed by a call of their own, through memory
@@ -562,9 +568,10 @@ def _tiled(p: GemmProblem, arith: Arithmetic, choice: Choice, a: Operand, b: Ope
 
     cycles = estimate(p, choice, arith) * entries
     packs = pack.mode_of(v.free, v.along, v.count, p.k)
+    packed = shape.vectors * lanes * p.k if choice.v_mode == "task" else 0
     cut = choose_cut(Work(
         entries, v_panels, s_panels, _tile_cycles(shape.height, shape.vectors, arith) * steps + TILE_CYCLES,
-        PACK_CYCLES[packs] * shape.vectors * lanes * p.k if choice.v_mode == "task" else 0.0,
+        packed * PACK_CYCLES[packs], packed * _task_pack(packs, arith),
         shape.height * steps * panel_bytes, pass_steps * shape.vectors * lanes * panel_bytes,
         tile if pass_steps < steps else 0), threads if cycles >= 2 * TASK_CYCLES else 1)
     chunk, part = cut.chunk, cut.part

@@ -6,7 +6,7 @@ the blocks before it left there, which is the canonical order.
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ...base.dtypes import DType
@@ -56,19 +56,27 @@ class Stream:
 
 
 def chain(k: KernelBuilder, arith: Stepwise, height: int, vectors: int, steps: Val, s: Stream,
-          v: Stream) -> tuple[Val, ...]:
+          v: Stream | Callable[[Val], list[Val]]) -> tuple[Val, ...]:
     """Multiply-adds from zero over ``steps`` (>= 1) steps of k: ``height * vectors`` sums.
+
+    ``v`` may also be a function that writes how the vectors of a step are loaded.
 
     One step an iteration: unrolling measured no gain, and schedulers that reorder across steps then spill.
     """
-    s_elem, v_elem = s.elem(arith), v.elem(arith)
-    across, count = arith.lanes * arith.group, height * vectors
+    s_elem, count = s.elem(arith), height * vectors
     biased = arith if isinstance(arith, arithmetic.Bytes) and arith.biased else None
+
+    def loaded(number: Val) -> list[Val]:
+        if not isinstance(v, Stream):
+            return v(number)
+        elem = v.elem(arith)
+        here = k.offset(v.start[0], v.at(k, number), elem)
+        return [arith.load_vector(k, k.offset(here, j * arith.lanes * arith.group, elem), v.dtype)
+                for j in range(vectors)]
 
     def step(number: Val, *sums: Val) -> list[Val]:
         result = list(sums)
-        here, moved = k.offset(v.start[0], v.at(k, number), v_elem), s.at(k, number)
-        columns = [arith.load_vector(k, k.offset(here, j * across, v_elem), v.dtype) for j in range(vectors)]
+        columns, moved = loaded(number), s.at(k, number)
         for i in range(height):
             scalar = arith.load_scalar(k, k.offset(s.start[i], moved, s_elem), s.dtype)
             for j in range(vectors):
