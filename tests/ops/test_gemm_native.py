@@ -189,6 +189,27 @@ def test_16_bit_floats_accumulate_in_f32_and_round_once(dtype: dt.DType, layouts
 
 
 @fused
+@pytest.mark.parametrize("special", [(2.0**-63 * 1.5, 2.0**-63, -(2.0**-63), 2.0**-63), (np.inf, 0, 1, 1),
+                                     (-np.inf, 0, 1, 1), (np.inf, 1, 1, 1), (3.3e38, 1, 1, 1),
+                                     (np.nan, 1, 1, 1)])
+def test_whole_tiles_round_what_is_special_in_bf16(special: tuple[float, ...]) -> None:
+    """One result that is subnormal (the sum of two blocks), NaN, infinite, or next to the largest: in a whole tile as
+    in one at the edge, to the last bit of a NaN."""
+    x, y, z, w = special
+    a, b = np.ones((8, 512), np.float32), np.ones((512, 48), np.float32)
+    a[3], b[:, 5] = 0, 0
+    a[3, 0], b[0, 5], a[3, 300], b[300, 5] = x, y, z, w
+    a, b = a.astype(dt.bfloat16.numpy), b.astype(dt.bfloat16.numpy)
+    if np.isnan(x):
+        a.view(np.uint16)[3, 0] = 0x7FE5  # results have no payloads
+    whole, edge = np.zeros((8, 48), dt.bfloat16.numpy), np.zeros((7, 7), dt.bfloat16.numpy)
+    run(a, b, [whole], dt.bfloat16, dt.bfloat16)
+    run(a[:7], b[:, :7], [edge], dt.bfloat16, dt.bfloat16)
+    same(whole, exact(a, b, dt.bfloat16))
+    assert (whole[:7, :7].view(np.uint16) == edge.view(np.uint16)).all()
+
+
+@fused
 @pytest.mark.parametrize("layouts", ["NT", "TT"])
 @pytest.mark.parametrize("dtype", [dt.float32, dt.float64, dt.bfloat16, dt.float16])
 def test_few_rows_times_contiguous_columns(dtype: dt.DType, layouts: str) -> None:

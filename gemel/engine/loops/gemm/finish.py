@@ -6,9 +6,10 @@ pass through a small transposed copy; anything else goes element by element.
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ...base import dtypes as dt
 from ...base.dtypes import DType
 from ...base.target import Target
 from .. import element
@@ -23,6 +24,7 @@ _LIGHT = frozenset(("const", "neg", "abs", "copy", "add", "sub", "mul", "max", "
 #: what a whole tile's epilogue may cost to be finished in registers: it is written out for every vector of the tile,
 #: which LLVM takes its time for. An operation costs 1, with a result that is rounded to 16 bits ``_ROUNDED``
 _MOST_COST, _ROUNDED = 8, 6
+_QUIET, _SUBNORMAL, _SIGNALLING = 1, 32, 128  # classes of numbers, as ``vfpclassps`` has them
 
 
 def kind_of(row: int, lane: int) -> str:
@@ -149,10 +151,13 @@ def _move(k: KernelBuilder, elem: str, memory: Place, kind: str, tile: Val, widt
     each(zero, rows, whole_lanes, lanes)
 
 
-def finish_sums(k: KernelBuilder, finish: Finish, vectors: int, sums: Sequence[Val], inputs: Sequence[Place],
-                outputs: Sequence[Place]) -> None:
+def finish_sums(k: KernelBuilder, finish: Finish, target: Target, vectors: int, sums: Sequence[Val],
+                inputs: Sequence[Place], outputs: Sequence[Place]) -> None:
     """Finish a whole tile from registers, ``vectors`` a row, where :attr:`Finish.light` holds."""
     lanes, out = sums[0].type.lanes, finish.out
+    if out is dt.bfloat16 and not finish.expression.nodes and target.isa == "avx512" and "avx512bf16" in target.extras:
+        _store_bf16(k, vectors, sums, outputs[0])
+        return
 
     def at(place: Place, dtype: DType, row: int, lane: int) -> Val:
         return k.offset(place.at, place.row * row + lane, element.memory(dtype))
@@ -174,6 +179,25 @@ def finish_sums(k: KernelBuilder, finish: Finish, vectors: int, sums: Sequence[V
             for i, result in enumerate(finish.expression.emit(k, values)):
                 dtype = finish.output_dtype(i)
                 k.store(element.narrow(k, k.splat(result, lanes), dtype), at(outputs[i], dtype, row, lane))
+
+
+def _store_bf16(k: KernelBuilder, vectors: int, sums: Sequence[Val], place: Place) -> None:
+    """Round a whole tile to bf16 and store it, in one instruction where there are no NaNs and subnormal numbers: it
+    keeps the payloads of the ones and takes the others as zeros."""
+    odd = k.const(0, Type("i1", 16))
+    for value in sums:
+        odd = k.or_(odd, k.intrinsic("llvm.x86.avx512.fpclass.ps.512", odd.type, value,
+                                     k.const(_QUIET | _SUBNORMAL | _SIGNALLING, Type("i32"))))
+
+    def each(narrow: Callable[[Val], Val]) -> None:
+        for n, value in enumerate(sums):
+            at = place.row * (n // vectors) + n % vectors * 16
+            k.store(narrow(value), k.offset(place.at, at, "i16"))
+
+    k.if_(k.compare("eq", k.bitcast(odd, "i16"), k.const(0, Type("i16"))),
+          lambda: each(lambda x: k.bitcast(k.intrinsic("llvm.x86.avx512bf16.cvtneps2bf16.512", Type("bf16", 16), x),
+                                           "i16")),
+          lambda: each(lambda x: element.narrow(k, x, dt.bfloat16)))
 
 
 def emit_finish(k: KernelBuilder, finish: Finish, target: Target, vector: int, tile: Tile, inputs: Sequence[Place],

@@ -223,7 +223,7 @@ class Writer:
             whole = k.and_(k.compare("sle", rows, p["s_count"]), k.compare("sle", lanes, p["v_count"]))
             ready = k.and_(k.and_(last, whole), k.xor(deep, k.const(1, I1)))
             inputs, outputs = self.arrays.places(self.bases, row, lane)
-            k.if_(ready, lambda: finish_sums(k, self.s.finish, vectors, found, inputs, outputs),
+            k.if_(ready, lambda: finish_sums(k, self.s.finish, self.target, vectors, found, inputs, outputs),
                   lambda: hold(k, arith, vectors, self.width, found, sums))
             return [ready]
 
