@@ -691,7 +691,8 @@ def _weight_grad_parts(channels: int, panels: int, full: int, rest: float, threa
             pieces = -(-channels // part) * -(-panels // wide)
             rounds = -(-full * pieces // threads)
             beyond = max(0.0, rest * pieces - (rounds * threads - full * pieces))  # what idle threads do not take
-            time = (rounds + max(beyond / threads, min(beyond, rest))) * (cycles(part, wide) + 1000)
+            last = rest * math.ceil(beyond / rest / threads) if beyond else 0.0
+            time = (rounds + last) * (cycles(part, wide) + 1000)
             if (fits(part, wide) or part == wide == 1) and time < best:
                 best, found = time, (part, wide)
     return found
