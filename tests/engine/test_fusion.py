@@ -173,3 +173,12 @@ def test_a_kept_value_that_is_the_same_in_every_lane(dtype):
     arrays = [numbers, np.broadcast_to(np.array([1], np.int32), (16,))]
     _, one = check(p, arrays)
     assert same_bits(one.outputs[0], interpret(p, arrays)[0])
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_an_empty_part_of_a_reshaped_value_is_flipped(fused):
+    """Its only position is -1, which no size explains."""
+    def body(b, x):
+        return (b.flip(b.slice(b.reshape(x, (6,)), (1,), (1,)), (0,)),)
+    p = program([tensor_type(dt.float32, (2, 3, 1))], body)
+    assert Native(p, [np.ones((2, 3, 1), np.float32)], fused).outputs[0].shape == (0,)

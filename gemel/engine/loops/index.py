@@ -163,8 +163,7 @@ def _delinearize(domain: Domain, position: Affine, shape: Shape) -> Index | None
             low = _extent(domain, [(v, c) for c, v in rest])
             if low >= stride:
                 # some lower variable crosses the boundary of this axis: split it there
-                crossing = next((c, v) for c, v in rest if c * domain.sizes[v] > stride)
-                c, v = crossing
+                c, v = next(((c, v) for c, v in rest if c * domain.sizes[v] > stride), (-1, -1))
                 if c < 0 or stride % c or domain.sizes[v] % (stride // c):
                     return None
                 domain.split(v, stride // c)
