@@ -135,7 +135,7 @@ class Node(Edge):
     @property
     def n_results(self) -> int:
         """Number of results of the operation."""
-        return len(next(iter(self.op.results.values()))) if self.op.row.n_outputs != 1 else 1
+        return len(self.op.results[self.types]) if self.op.row.n_outputs != 1 else 1
 
     @property
     def next_functions(self) -> tuple:

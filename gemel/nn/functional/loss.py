@@ -123,9 +123,10 @@ def _rows(function: str, x: Any, target: Any) -> tuple[Any, Any, bool]:
     if t.ndim == 0:
         raise ShapeError(f"{function}: the input must have an axis of classes. Received: {list(t.shape)}")
     if t.ndim > 1:
-        if type_of(target).shape[:1] != t.shape[:1]:
+        shape = type_of(target).shape
+        if shape[:1] != t.shape[:1]:
             raise ValueError(f"Expected input batch_size ({t.shape[0]}) to match target batch_size "
-                             f"({type_of(target).shape[0] if type_of(target).ndim else 0}).")
+                             f"({shape[0] if shape else 0}).")
         return x, target, False
     return reshape(x, (1, *t.shape)), reshape(target, (1, *type_of(target).shape)), True
 
@@ -175,20 +176,21 @@ def cross_entropy(input: Any, target: Any, weight: Any = None, size_average: boo
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
     x, target, added = _rows("cross_entropy", input, target)
-    check_same_dtype("cross_entropy", x, weight=weight)
+    if weight is not None:
+        check_same_dtype("cross_entropy", x, weight=weight)
     smoothing, smooth = number(x, label_smoothing), label_smoothing > 0
-    if type_of(target).dtype.kind == "f":
-        if type_of(target).shape != type_of(x).shape:
-            raise DTypeError(f"expected scalar type Long but found {type_of(target).dtype.name}: a target of "
-                             f"probabilities must have the input's shape. Received: input {list(type_of(x).shape)}, "
-                             f"target {list(type_of(target).shape)}")
-        if weight is not None and type_of(weight).shape != type_of(x).shape[1:2]:
-            raise ShapeError(f"cross_entropy: weight tensor should be defined either for all {type_of(x).shape[1]} "
-                             f"classes or no classes but got weight tensor of shape: {list(type_of(weight).shape)}")
-        out = apply_named("cross_entropy_soft", x, target, smoothing, *given(weight), attrs=(reduction, smooth))
-    else:
+    if type_of(target).dtype.kind != "f":
         out, _ = apply_named("cross_entropy", x, target, smoothing, *given(weight),
                              attrs=(ignore_index, reduction, smooth))
+        return _without_rows(out, added, reduction)
+    if type_of(target).shape != type_of(x).shape:
+        raise DTypeError(f"expected scalar type Long but found {type_of(target).dtype.name}: a target of probabilities "
+                         f"must have the input's shape. Received: input {list(type_of(x).shape)}, target "
+                         f"{list(type_of(target).shape)}")
+    if weight is not None and type_of(weight).shape != type_of(x).shape[1:2]:
+        raise ShapeError(f"cross_entropy: weight tensor should be defined either for all {type_of(x).shape[1]} classes "
+                         f"or no classes but got weight tensor of shape: {list(type_of(weight).shape)}")
+    out = apply_named("cross_entropy_soft", x, target, smoothing, *given(weight), attrs=(reduction, smooth))
     return _without_rows(out, added, reduction)
 
 
