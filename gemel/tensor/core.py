@@ -150,11 +150,6 @@ class TensorCore:
             if self._value.version == cell.tracked and domain.kind != DATA:
                 kept = self._edge  # nothing but the memory has changed: the place on the tape stays
             whole, seen = snapshot(cell)
-        elif not alias.lenses and whole is not None:
-            with sharing:
-                if cell.version == version and self._alias is alias:
-                    self._value, self._edge, alias.seen = whole, _place(self, domain.edge), seen
-            return whole
         if whole is None:  # nothing has been written
             return self._value
         view = Taped(whole, None)
@@ -509,16 +504,16 @@ def rebind(cell: Cell, value: Value, tracked: bool = True, holder: Any = None) -
         cell.value = value
         cell.version = version = cell.version + 1
         value.cell, value.version = cell.ref, cell.tracked
-        for r in cell.tensors:
-            t = r()
-            if t is None or (alias := t._alias) is None or alias.cell is not cell:
-                continue
+        kept = [(t, t._value, t._edge) for t in cell.alive()]
+        for t, _, edge in kept:
+            alias = t._alias
             if alias.lenses or cell.foreign is not None:
-                t._value = forgotten(t._value.type)
+                t._forget()
                 continue
             t._value, alias.seen = value, version
-            if alias.domain.edge is not t._edge:
+            if alias.domain.edge is not edge:
                 t._edge = _place(t, alias.domain.edge)
+    del kept, held  # after the lock: dropping a value may run anything
     return version
 
 
