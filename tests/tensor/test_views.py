@@ -10,13 +10,8 @@ import gemel
 
 from .records import (
     FLOATS,
-    TIERS,
     Record,
-    check_forward,
-    check_gradient,
-    dtype_cases,
-    grad_cases,
-    in_tier,
+    compared,
     same_error,
 )
 
@@ -340,16 +335,7 @@ RECORDS = [
 ]
 
 
-@pytest.mark.parametrize(("record", "dtype"), dtype_cases(RECORDS))
-@pytest.mark.parametrize("tier", TIERS)
-def test_values(record: Record, dtype: str, tier: str) -> None:
-    with in_tier(tier):
-        check_forward(record, dtype)
-
-
-@pytest.mark.parametrize("record", grad_cases(RECORDS))
-def test_gradients(record: Record) -> None:
-    check_gradient(record)
+test_values, test_gradients = compared(RECORDS)
 
 
 ERRORS = {
