@@ -31,10 +31,10 @@ def counters() -> dict[str, int | float]:
         observations. host_steps: operations that NumPy ran inside native plans. live_bytes, peak_bytes: tensor memory.
     """
     return {
-        "compiles": kernels.Counters.compiles, "compile_seconds": kernels.Counters.compile_seconds,
-        "kernels": kernels.Counters.loaded, "calls": native_plan.counters.calls,
+        "compiles": kernels.counters.compiles, "compile_seconds": kernels.counters.compile_seconds,
+        "kernels": kernels.counters.loaded, "calls": native_plan.counters.calls,
         "bytes": native_plan.counters.nbytes, "host_steps": native_plan.counters.host_steps,
-        "cache_hits": cache.Counters.hits, "cache_misses": cache.Counters.misses,
+        "cache_hits": cache.counters.hits, "cache_misses": cache.counters.misses,
         "plan_hits": executor.counters.plan_hits, "plan_misses": executor.counters.plan_misses,
         "flushes": executor.counters.flushes, "syncs": executor.counters.syncs,
         "live_bytes": usage.live, "peak_bytes": usage.peak,

@@ -67,6 +67,25 @@ def test_cycles_are_collected_while_memory_grows():
     memory.release_cached()
 
 
+@reusing
+def test_a_larger_block_is_looked_for_once(monkeypatch: pytest.MonkeyPatch):
+    """Before a new one is mapped; again only after Python's collector has run."""
+    memory.release_cached()
+    looked, larger = [], memory._larger
+    monkeypatch.setattr(memory, "_larger", lambda size: looked.append(size) or larger(size))
+    block = memory.allocate(40 * MIB)
+    assert len(looked) == 1
+    ring = _Ring()
+    ring.block = block
+    address = block.ptr
+    del ring, block
+    monkeypatch.setattr(memory, "_OFTEN", 0)
+    monkeypatch.setattr(memory.usage, "collected", 0)
+    block = memory.allocate(36 * MIB)
+    assert block.ptr == address
+    memory.release_cached()
+
+
 def test_pythons_collector_starts_less_often_unless_the_user_has_decided():
     was = gc.get_threshold()
     try:

@@ -184,18 +184,21 @@ def _fresh(size: int) -> tuple[int, int]:
     if usage.live + size > max(2 * usage.collected, _OFTEN):
         collect(young=True)
         usage.collected = usage.live
+        if found := _returned(size):
+            return found
     try:
-        return _free_block(size)
+        return _carve(size), size
     except OutOfMemoryError:
         collect()
-        return _free_block(size)
+        return _returned(size) or (_carve(size), size)
 
 
-def _free_block(size: int) -> tuple[int, int]:
+def _returned(size: int) -> tuple[int, int] | None:
+    """A block that came free while the collector ran: address and size class."""
     try:
         return _free[size].pop(), size
     except IndexError:
-        return _larger(size) or (_carve(size), size)
+        return _larger(size)
 
 
 def _make_room(nbytes: int) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import functools
 import itertools
 
 import numpy as np
@@ -39,6 +40,7 @@ def fma32(a: Array, b: Array, c: Array) -> Array:
         return odd.astype(np.float32)
 
 
+@functools.cache  # looking for the library starts a process
 def _libm_fma():
     name = ctypes.util.find_library("m")
     if not name:

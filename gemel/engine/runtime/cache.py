@@ -12,6 +12,7 @@ import hashlib
 import os
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..base import log
@@ -21,13 +22,17 @@ _MAGIC = b"gemel-kernel-1\n"
 _TRIM_EVERY = 512  # files that a process stores between two looks at the size of the folder
 
 
+@dataclass(slots=True)
 class Counters:
     """What the cache did."""
 
-    hits = 0
-    misses = 0
-    corrupt = 0
-    stored = 0
+    hits: int = 0
+    misses: int = 0
+    corrupt: int = 0
+    stored: int = 0
+
+
+counters = Counters()
 
 
 @functools.cache
@@ -67,13 +72,13 @@ def load(name: str) -> bytes | None:
     try:
         data = path.read_bytes()
     except OSError:
-        Counters.misses += 1
+        counters.misses += 1
         return None
     body = data[len(_MAGIC) + 32:]
     if data[:len(_MAGIC)] == _MAGIC and hashlib.sha256(body).digest() == data[len(_MAGIC):len(_MAGIC) + 32]:
-        Counters.hits += 1
+        counters.hits += 1
         return body
-    Counters.corrupt += 1
+    counters.corrupt += 1
     if log.on("cache"):
         log.say("cache", f"{path} is corrupt: it is removed and compiled again")
     try:
@@ -100,8 +105,8 @@ def store(name: str, data: bytes) -> None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
             raise
-        Counters.stored += 1
-        if Counters.stored % _TRIM_EVERY == 1:
+        counters.stored += 1
+        if counters.stored % _TRIM_EVERY == 1:
             trim()
     except OSError as error:
         _complain(f"cannot write to the kernel cache {where}: {error.strerror}; "

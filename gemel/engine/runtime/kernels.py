@@ -4,6 +4,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+from dataclasses import dataclass
 
 from ..base import log
 from ..base.errors import CompileError
@@ -17,13 +18,16 @@ from ..loops.ir import print_kernel
 from . import cache
 
 
+@dataclass(slots=True)
 class Counters:
     """Kernels that were compiled or loaded by this process."""
 
-    compiles = 0
-    loaded = 0
-    compile_seconds = 0.0
+    compiles: int = 0
+    loaded: int = 0
+    compile_seconds: float = 0.0
 
+
+counters = Counters()
 
 #: number of ``forbid_compile()`` blocks that are open
 compile_forbidden = 0
@@ -59,9 +63,9 @@ def build_object(spec: KernelSpec) -> bytes:
     start = time.perf_counter()
     symbol = symbol_of(spec)
     data = jit.compile_object(module_of(spec, symbol), symbol)
-    Counters.compiles += 1
+    counters.compiles += 1
     seconds = time.perf_counter() - start
-    Counters.compile_seconds += seconds
+    counters.compile_seconds += seconds
     if log.on("compile"):
         log.say("compile", f"{symbol}: {seconds * 1e3:.1f} ms, {len(data)} bytes")
     cache.store(file_name(spec), data)
@@ -74,7 +78,7 @@ def accept(spec: KernelSpec, data: bytes) -> int:
     library = jit.Library(data, (symbol,))
     with _lock:
         _libraries.append(library)
-        Counters.loaded += 1
+        counters.loaded += 1
         found = _addresses[spec.key] = library.address[symbol]
     return found
 

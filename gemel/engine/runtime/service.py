@@ -122,9 +122,9 @@ def _compile(spec: KernelSpec) -> None:
     start = time.perf_counter()
     symbol = kernels.symbol_of(spec)
     data = compile_text(kernels.module_of(spec, symbol), symbol)
-    kernels.Counters.compiles += 1
+    kernels.counters.compiles += 1
     seconds = time.perf_counter() - start
-    kernels.Counters.compile_seconds += seconds
+    kernels.counters.compile_seconds += seconds
     if log.on("compile"):
         log.say("compile", f"{symbol}: {seconds * 1e3:.1f} ms in a helper, {len(data)} bytes")
     kernels.accept(spec, data)
