@@ -1,13 +1,20 @@
 """The worker pool: replaced as a whole, by one thread at a time, with no worker left behind."""
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import weakref
 
+import pytest
+
 import gemel
 from gemel.engine.base.flags import override
+from gemel.engine.device import native
 from gemel.engine.device import pool as pools
 from gemel.engine.runtime import kernels
+from gemel.engine.runtime.executor import counters
 
 
 def workers() -> list[threading.Thread]:
@@ -60,6 +67,22 @@ def test_a_plan_runs_with_the_pool_of_its_making():
     assert (x * 2 + 1).sum().item() == alone
 
 
+def test_plans_go_on_with_the_pool_that_runs():
+    """A plan whose pool was stopped (for a fork, or for another number of threads) does not run alone for ever."""
+    x = gemel.arange(1 << 16, dtype=gemel.float32)
+    with override(THREADS=2, TIER="1"):
+        total = (x * 2 + 3).sum().item()
+        pools.rest()
+        misses = counters.plan_misses
+        assert (x * 2 + 3).sum().item() == total and counters.plan_misses == misses
+        assert len(workers()) == 1
+    with override(THREADS=3, TIER="1"):
+        (x * 3 + 4).sum().item()  # another plan, and another pool
+        assert len(workers()) == 2
+    with override(THREADS=2, TIER="1"):
+        assert (x * 2 + 3).sum().item() == total and counters.plan_misses == misses + 1
+
+
 def test_a_pool_at_rest_starts_again():
     x = gemel.arange(1 << 16, dtype=gemel.float32)
     with override(THREADS=2, TIER="1"):
@@ -72,3 +95,49 @@ def test_a_pool_at_rest_starts_again():
         other.start()
         other.join(60)
         assert answers == [total] and len(workers()) == 1
+
+
+@pytest.mark.skipif(not native.PLACES or len(os.sched_getaffinity(0)) < 2, reason="one CPU, or no way to choose one")
+def test_workers_leave_the_cpu_to_the_thread_that_runs_the_plan():
+    """Also where that thread moves; and a stopped pool moves nobody: its workers' numbers may be others' by then."""
+    program = """if True:
+        import os, threading
+        import gemel
+        from gemel.engine.device import pool as pools
+        allowed = os.sched_getaffinity(0)
+        x = gemel.ones(1 << 20)
+        def run():
+            (x * 2).sum().item()
+            return os.sched_getaffinity(next(t.native_id for t in pools._pool.workers))
+        run()
+        for cpu in [*sorted(allowed)[:2]] * 2:
+            os.sched_setaffinity(threading.get_native_id(), {cpu})
+            assert run() == allowed - {cpu}, (run(), cpu)
+        os.sched_setaffinity(threading.get_native_id(), allowed)
+        old = pools._pool
+        pools.rest()
+        assert not old.words[pools.native.POOL.index("places") * pools.native.POOL_STRIDE]
+        run()
+        assert pools._pool is not old
+        print("done")
+        """
+    env = {**os.environ, "GEMEL_THREADS": "2", "GEMEL_TIER": "1"}
+    out = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=300)
+    assert out.stdout.strip() == "done", out.stderr
+
+
+@pytest.mark.skipif(not native.PLACES, reason="no way to choose a CPU")
+def test_with_one_cpu_nobody_is_moved():
+    program = """if True:
+        import os
+        cpu = min(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cpu})
+        import gemel
+        from gemel.engine.device import pool as pools
+        assert (gemel.ones(1 << 20) * 2).sum().item() == 2 << 20
+        assert os.sched_getaffinity(pools._pool.workers[0].native_id) == {cpu}
+        print("done")
+        """
+    env = {**os.environ, "GEMEL_THREADS": "2"}
+    out = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=300)
+    assert out.stdout.strip() == "done", out.stderr

@@ -11,6 +11,10 @@ Workers join a step by incrementing the low half of the pool's *ticket*, whose h
 odd while a step is open. The main thread takes tasks too; when none are left it closes the step and waits only
 for the workers that had joined: one that sleeps, or that the system has suspended, delays nobody. Idle workers
 spin for a while and then sleep on a futex.
+
+On Linux the workers are kept off the CPU of the thread that runs plans: where it has moved since the step before, their
+affinity masks follow. Left to itself the system wakes a worker where its waker runs (a virtual CPU that is idle counts
+as taken), and two threads then share one CPU for tens of milliseconds.
 """
 from __future__ import annotations
 
@@ -35,8 +39,12 @@ ARG_WORDS = 3
 # --- context words of one run
 CONTEXT = ("steps", "args", "bases", "dyn", "argv", "pool", "scratch", "status", "slice_ns", "pc")
 # --- pool words, each on a cache line of its own (8 words apart)
-POOL = ("ticket", "sleepers", "stop", "job", "spins", "workers")
+POOL = ("ticket", "sleepers", "stop", "job", "spins", "workers", "cpu", "places")
 POOL_STRIDE = 8
+#: words of the table at ``places`` (0: the system places the workers): a mask of the CPUs that they may use, then the
+#: system's number of each. ``cpu``: the one that they keep off
+MASK_WORDS = 16
+PLACES = sys.platform.startswith("linux")
 
 
 def pool_words(threads: int) -> int:
@@ -89,6 +97,66 @@ def _wake() -> list[str]:
                 f"  %w = call i64 (i64, ...) @syscall(i64 {number}, ptr %gen_ptr, i64 129, i32 1000, "
                 "i64 0, i64 0, i64 0)"]
     return []
+
+
+def _place() -> list[str]:
+    """In ``parallel``: look where this thread runs, and keep the workers off there."""
+    if not PLACES:
+        return ["  br label %begin"]
+    return ["  %places = load ptr, ptr %p_places",
+            "  %placed = icmp ne ptr %places, null",
+            "  br i1 %placed, label %where, label %begin",
+            "where:",
+            "  %cpu32 = call i32 @sched_getcpu()", "  %cpu = sext i32 %cpu32 to i64",
+            "  %was = load i64, ptr %p_cpu",
+            "  %moved = icmp ne i64 %cpu, %was",
+            "  br i1 %moved, label %away, label %begin",
+            "away:",
+            "  store i64 %cpu, ptr %p_cpu",
+            "  call void @keep_off(ptr %places, i64 %helpers, i64 %cpu)",
+            "  br label %begin"]
+
+
+_KEEP_OFF = f"""
+declare i32 @sched_getcpu()
+declare i32 @sched_setaffinity(i32, i64, ptr)
+define internal void @keep_off(ptr %places, i64 %helpers, i64 %cpu) nounwind noinline {{
+entry:
+  %mask = alloca [{MASK_WORDS} x i64], align 8
+  %known = icmp ult i64 %cpu, {64 * MASK_WORDS}
+  br i1 %known, label %copy, label %out
+copy:
+  %i = phi i64 [ 0, %entry ], [ %i1, %copy ]
+  %from = getelementptr i64, ptr %places, i64 %i
+  %to = getelementptr i64, ptr %mask, i64 %i
+  %all = load i64, ptr %from
+  store i64 %all, ptr %to
+  %i1 = add i64 %i, 1
+  %more = icmp ult i64 %i1, {MASK_WORDS}
+  br i1 %more, label %copy, label %clear
+clear:
+  %number = lshr i64 %cpu, 6
+  %low = and i64 %cpu, 63
+  %bit = shl i64 1, %low
+  %others = xor i64 %bit, -1
+  %word = getelementptr i64, ptr %mask, i64 %number
+  %old = load i64, ptr %word
+  %new = and i64 %old, %others
+  store i64 %new, ptr %word
+  br label %one
+one:
+  %n = phi i64 [ 0, %clear ], [ %n1, %one ]
+  %at = add i64 %n, {MASK_WORDS}
+  %p = getelementptr i64, ptr %places, i64 %at
+  %id = load i64, ptr %p
+  %id32 = trunc i64 %id to i32
+  %ignored = call i32 @sched_setaffinity(i32 %id32, i64 {8 * MASK_WORDS}, ptr %mask)
+  %n1 = add i64 %n, 1
+  %left = icmp ult i64 %n1, %helpers
+  br i1 %left, label %one, label %out
+out:
+  ret void
+}}"""
 
 
 def module_text(target: Target | None = None) -> str:
@@ -219,7 +287,8 @@ out:
         "  %p_next = getelementptr i64, ptr %pool, i64 %at",
         "  store atomic i64 %first, ptr %p_next monotonic, align 8",
         "  %who1 = add i64 %who, 1", "  %left = icmp slt i64 %who1, %threads",
-        "  br i1 %left, label %deal, label %begin",
+        "  br i1 %left, label %deal, label %place",
+        "place:", *_place(),
         "begin:",
         "  %open = atomicrmw add ptr %p_ticket, i64 4294967296 seq_cst",
         "  %asleep = load atomic i64, ptr %p_sleepers seq_cst, align 8",
@@ -368,7 +437,8 @@ define internal i64 @now_ns() nounwind {
     declares = ["declare i64 @syscall(i64, ...)", "declare i32 @usleep(i32)", "declare i32 @clock_gettime(i32, ptr)"]
     if target.triple.startswith("x86_64"):
         declares.append("declare void @llvm.x86.sse2.pause()")
-    return "\n".join([run_tasks, worker, stop, parallel, now, run, *declares, ""])
+    placing = [_KEEP_OFF] if PLACES else []
+    return "\n".join([run_tasks, worker, stop, *placing, parallel, now, run, *declares, ""])
 
 
 SYMBOLS = ("gemel_run", "gemel_worker", "gemel_stop")

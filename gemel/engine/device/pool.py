@@ -1,7 +1,8 @@
 """The worker pool: threads that sit in a native loop and join the steps of a running plan.
 
 One pool per process, started at the first plan that can use it. It honours the affinity mask and the cgroup's
-CPU quota, rebuilds itself after a fork, and is stopped before the interpreter goes away.
+CPU quota, rebuilds itself after a fork, and is stopped before the interpreter goes away. Its workers leave the CPU to
+the thread that runs the plan (see ``native``).
 """
 from __future__ import annotations
 
@@ -64,6 +65,19 @@ class Pool:
             worker.start()
             self.workers.append(worker)
         self._set("workers", len(self.workers))
+        self._place()
+
+    def _place(self) -> None:
+        """Let the native code move the workers, if there are CPUs to choose from."""
+        allowed = os.sched_getaffinity(0) if native.PLACES else set()
+        if not self.workers or len(allowed) < 2 or max(allowed) >= 64 * native.MASK_WORDS:
+            return
+        words = [0] * native.MASK_WORDS
+        for cpu in allowed:
+            words[cpu // 64] |= 1 << cpu % 64
+        self.places = array.array("Q", [*words, *(worker.native_id or 0 for worker in self.workers)])
+        self._set("cpu", -1)
+        self._set("places", self.places.buffer_info()[0])
 
     def _work(self, n: int) -> None:
         """Life of worker ``n``. Its frame holds the pool: the words that it looks at outlive it."""
@@ -74,11 +88,13 @@ class Pool:
         if self.pid != os.getpid():  # a forked child: the threads do not exist here
             self.workers.clear()
             return
+        self._set("places", 0)  # the system gives their numbers to others
         if self.workers:
             native.STOP_POOL(self.library.address["gemel_stop"])(self.address)
             for worker in self.workers:
                 worker.join()
             self.workers.clear()
+        self.pid = 0  # plans that were made with it ask for the pool that runs
 
 
 _pool: Pool | None = None
