@@ -7,6 +7,7 @@ later one, never for an earlier one.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 #: outermost first: a plan runs; the pool changes; the table of kernels; LLVM; the table of plans; who shares a storage;
@@ -14,12 +15,15 @@ from typing import Any
 ORDER = ("run", "pool", "kernels", "llvm", "plans", "sharing", "memory", "guard", "random")
 
 _locks: dict[str, Any] = {}
+_then: dict[str, Callable[[], None]] = {}
 
 
-def fork_lock(name: str, lock: Any) -> Any:
-    """Let forks wait for ``lock``, which stands where ``ORDER`` has its name; returns it."""
+def fork_lock(name: str, lock: Any, held: Callable[[], None] | None = None) -> Any:
+    """Let forks wait for ``lock``, which stands where ``ORDER`` has its name, and then call ``held``; returns it."""
     assert name in ORDER and name not in _locks, name
     _locks[name] = lock
+    if held is not None:
+        _then[name] = held
     return lock
 
 
@@ -27,6 +31,8 @@ def _hold() -> None:
     for name in ORDER:
         if name in _locks:
             _locks[name].acquire()
+        if name in _then:
+            _then[name]()
 
 
 def _release() -> None:

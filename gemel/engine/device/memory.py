@@ -26,7 +26,7 @@ from ..base.collector import collect
 from ..base.errors import OutOfMemoryError
 from ..base.flags import flags
 from ..base.forks import fork_lock
-from . import guard
+from . import guard, stream
 
 ALIGNMENT = 64
 _SLAB = 1 << 20
@@ -240,6 +240,8 @@ def _guarded(b: Buffer) -> Buffer:
 def _give_back(b: Buffer) -> None:
     size = b.size_class
     if size < 0:
+        if b.ptr in stream.bases:
+            stream.wait()
         guard.give(b.ptr)
         usage.reserved += size
         usage.live += size
@@ -257,6 +259,8 @@ def foreign(ptr: int, nbytes: int, owner: Any) -> Buffer:
 
 def release_cached(enough: int = sys.maxsize) -> int:
     """Unmap large blocks that nobody uses, until ``enough`` bytes are given back to the system; how many were."""
+    if stream.bases:
+        stream.wait()  # it may use blocks that nobody holds any more
     freed = 0
     for size in sorted(_free, reverse=True):
         blocks = _free[size]
@@ -291,11 +295,17 @@ class _Exported:
 
 def as_numpy(b: Buffer, dtype: np.dtype, shape: tuple[int, ...], strides: tuple[int, ...] | None = None,
              offset: int = 0) -> np.ndarray:
-    """A writable array over the buffer's memory that keeps it alive; ``strides`` and ``offset`` in elements."""
+    """A writable array over the buffer's memory that keeps it alive; ``strides`` and ``offset`` in elements.
+
+    A plan in flight that uses this memory lands first.
+    """
     size = dtype.itemsize
     interface = {"data": (b.ptr + offset * size, False), "shape": shape, "typestr": f"|V{size}", "version": 3,
                  "strides": None if strides is None else tuple(s * size for s in strides)}
-    return np.asarray(_Exported(b, interface)).view(dtype)
+    array = np.asarray(_Exported(b, interface)).view(dtype)
+    if b.ptr in stream.bases:
+        stream.wait()
+    return array
 
 
 def _cgroup_limit() -> int | None:

@@ -12,9 +12,13 @@ odd while a step is open. The main thread takes tasks too; when none are left it
 for the workers that had joined: one that sleeps, or that the system has suspended, delays nobody. Idle workers
 spin for a while and then sleep on a futex.
 
-On Linux the workers are kept off the CPU of the thread that runs plans: where it has moved since the step before, their
+On Linux the workers are kept off the CPU of the thread that runs or launches plans: where it has moved since the step before, their
 affinity masks follow. Left to itself the system wakes a worker where its waker runs (a virtual CPU that is idle counts
 as taken), and two threads then share one CPU for tens of milliseconds.
+
+A plan may also be *launched*: its context goes into the pool's word ``waiting``, the first worker that sees it walks the
+table, and ``flying`` says until when. The launching thread goes on; ``gemel_join`` lets it help as any other thread
+does, and it walks the table itself where no worker has come to it.
 """
 from __future__ import annotations
 
@@ -38,8 +42,9 @@ ARG_WORDS = 3
 
 # --- context words of one run
 CONTEXT = ("steps", "args", "bases", "dyn", "argv", "pool", "scratch", "status", "slice_ns", "pc")
+NOT_LAUNCHED = -1 << 62  # what stands in ``pc`` until the plan has been launched
 # --- pool words, each on a cache line of its own (8 words apart)
-POOL = ("ticket", "sleepers", "stop", "job", "spins", "workers", "cpu", "places")
+POOL = ("ticket", "sleepers", "stop", "job", "spins", "workers", "cpu", "places", "waiting", "flying", "halt")
 POOL_STRIDE = 8
 #: words of the table at ``places`` (0: the system places the workers): a mask of the CPUs that they may use, then the
 #: system's number of each. ``cpu``: the one that they keep off
@@ -100,21 +105,8 @@ def _wake() -> list[str]:
 
 
 def _place() -> list[str]:
-    """In ``parallel``: look where this thread runs, and keep the workers off there."""
-    if not PLACES:
-        return ["  br label %begin"]
-    return ["  %places = load ptr, ptr %p_places",
-            "  %placed = icmp ne ptr %places, null",
-            "  br i1 %placed, label %where, label %begin",
-            "where:",
-            "  %cpu32 = call i32 @sched_getcpu()", "  %cpu = sext i32 %cpu32 to i64",
-            "  %was = load i64, ptr %p_cpu",
-            "  %moved = icmp ne i64 %cpu, %was",
-            "  br i1 %moved, label %away, label %begin",
-            "away:",
-            "  store i64 %cpu, ptr %p_cpu",
-            "  call void @keep_off(ptr %places, i64 %helpers, i64 %cpu)",
-            "  br label %begin"]
+    """The workers are to keep off the CPU where this thread runs."""
+    return ["  call void @place(ptr %pool)"] if PLACES else []
 
 
 _KEEP_OFF = f"""
@@ -156,11 +148,117 @@ one:
   br i1 %left, label %one, label %out
 out:
   ret void
+}}
+define internal void @place(ptr %pool) nounwind {{
+entry:
+{_pool_field("places")}
+{_pool_field("cpu")}
+{_pool_field("workers")}
+  %places = load ptr, ptr %p_places
+  %placed = icmp ne ptr %places, null
+  br i1 %placed, label %where, label %out
+where:
+  %cpu32 = call i32 @sched_getcpu()
+  %cpu = sext i32 %cpu32 to i64
+  %was = load i64, ptr %p_cpu
+  %moved = icmp ne i64 %cpu, %was
+  br i1 %moved, label %away, label %out
+away:
+  store i64 %cpu, ptr %p_cpu
+  %helpers = load i64, ptr %p_workers
+  call void @keep_off(ptr %places, i64 %helpers, i64 %cpu)
+  br label %out
+out:
+  ret void
 }}"""
 
 
+def _launched_text(target: Target, fields: list[str]) -> list[str]:
+    """``advance`` (walk a launched plan for a slice; is it over?), ``gemel_launch`` and ``gemel_join``."""
+    return [
+        "define internal i1 @advance(ptr %pool, ptr %ctx, ptr %scratch, i64 %me) nounwind {", *fields,
+        _word("ctx", CONTEXT.index("pc"), "p_pc"), "  %from = load i64, ptr %p_pc",
+        "  %at = call i64 @walk(ptr %ctx, i64 %from, ptr %scratch, i64 %me)",
+        _word("ctx", CONTEXT.index("steps"), "p_steps"), "  %steps = load ptr, ptr %p_steps",
+        f"  %first = mul i64 %at, {STEP_WORDS}", f"  %word = add i64 %first, {OP}",
+        "  %p_op = getelementptr i64, ptr %steps, i64 %word", "  %op = load i64, ptr %p_op",
+        f"  %ended = icmp eq i64 %op, {STOP}",
+        "  %halt = load atomic i64, ptr %p_halt seq_cst, align 8", "  %halted = icmp ne i64 %halt, 0",
+        "  %over = or i1 %ended, %halted",
+        "  br i1 %over, label %land, label %out",
+        "land:", "  store atomic i64 0, ptr %p_flying seq_cst, align 8", "  br label %out",
+        "out:", "  ret i1 %over", "}",
+        "define void @gemel_launch(ptr %ctx, i64 %start) nounwind {", "entry:",
+        _word("ctx", CONTEXT.index("pool"), "p_pool"), "  %pool = load ptr, ptr %p_pool", *fields,
+        *_place(), _word("ctx", CONTEXT.index("pc"), "p_pc"), "  store i64 %start, ptr %p_pc",
+        "  store atomic i64 1, ptr %p_flying seq_cst, align 8",
+        "  %plan = ptrtoint ptr %ctx to i64",
+        "  store atomic i64 %plan, ptr %p_waiting seq_cst, align 8",
+        "  %bump = atomicrmw add ptr %p_ticket, i64 8589934592 seq_cst",  # for those that are about to sleep
+        "  %asleep = load atomic i64, ptr %p_sleepers seq_cst, align 8",
+        "  %any = icmp ne i64 %asleep, 0",
+        "  br i1 %any, label %wake, label %out",
+        "wake:", *_wake(), "  br label %out",
+        "out:", "  ret void", "}",
+        # 1: the launched plan is over; 0: this thread has helped for a slice
+        "define i64 @gemel_join(ptr %pool, ptr %scratch, i64 %slice_ns) nounwind {", "entry:", *fields, *_place(),
+        "  %t0 = call i64 @now_ns()",
+        "  br label %look",
+        "look:",
+        "  %n = phi i64 [ 0, %entry ], [ %n1, %rest ], [ %n1, %doze ], [ 0, %worked ]",
+        "  %last = phi i64 [ 0, %entry ], [ %last, %rest ], [ %last, %doze ], [ %seen, %worked ]",
+        "  %flying = load atomic i64, ptr %p_flying seq_cst, align 8",
+        "  %up = icmp ne i64 %flying, 0",
+        "  br i1 %up, label %mine, label %over",
+        "mine:",
+        "  %plan = load atomic i64, ptr %p_waiting seq_cst, align 8",
+        "  %any_plan = icmp ne i64 %plan, 0",
+        "  br i1 %any_plan, label %claim, label %help",
+        "claim:",
+        "  %claimed = cmpxchg ptr %p_waiting, i64 %plan, i64 0 seq_cst seq_cst",
+        "  %got = extractvalue { i64, i1 } %claimed, 1",
+        "  br i1 %got, label %fly, label %help",
+        "fly:",
+        "  %ctx = inttoptr i64 %plan to ptr",
+        "  %ended = call i1 @advance(ptr %pool, ptr %ctx, ptr %scratch, i64 0)",
+        "  br i1 %ended, label %over, label %pause",
+        "pause:",  # whoever comes next walks on
+        "  store atomic i64 %plan, ptr %p_waiting seq_cst, align 8",
+        "  ret i64 0",
+        "help:",
+        "  %ticket = load atomic i64, ptr %p_ticket seq_cst, align 8",
+        "  %seen = lshr i64 %ticket, 32",
+        "  %odd = and i64 %seen, 1", "  %open = icmp eq i64 %odd, 1", "  %new = icmp ne i64 %seen, %last",
+        "  %go = and i1 %open, %new",
+        "  br i1 %go, label %enter, label %idle",
+        "enter:",
+        "  %plus = add i64 %ticket, 1",
+        "  %pair = cmpxchg ptr %p_ticket, i64 %ticket, i64 %plus seq_cst seq_cst",
+        "  %won = extractvalue { i64, i1 } %pair, 1",
+        "  br i1 %won, label %work, label %idle",
+        "work:",
+        "  call void @run_tasks(ptr %pool, ptr %scratch, i64 0)",
+        "  %left = atomicrmw sub ptr %p_ticket, i64 1 seq_cst",
+        "  %t1 = call i64 @now_ns()", "  %spent = sub i64 %t1, %t0", "  %late = icmp sgt i64 %spent, %slice_ns",
+        "  br i1 %late, label %tired, label %worked",
+        "worked:", "  br label %look",
+        "idle:",
+        "  %n1 = add i64 %n, 1",
+        "  %limit = load i64, ptr %p_spins", "  %long = icmp sgt i64 %n1, %limit",
+        "  br i1 %long, label %nap, label %spin",
+        "spin:", _pause(target), "  br label %rest",
+        "rest:", "  br label %look",
+        "nap:",
+        "  %slept = call i32 @usleep(i32 50)",
+        "  %t2 = call i64 @now_ns()", "  %spent2 = sub i64 %t2, %t0", "  %late2 = icmp sgt i64 %spent2, %slice_ns",
+        "  br i1 %late2, label %tired, label %doze",
+        "doze:", "  br label %look",
+        "tired:", "  ret i64 0",
+        "over:", "  ret i64 1", "}"]
+
+
 def module_text(target: Target | None = None) -> str:
-    """LLVM text of ``gemel_run``, ``gemel_worker`` and ``gemel_stop``."""
+    """LLVM text of ``SYMBOLS``."""
     target = target or host()
     fields = [_pool_field(f) for f in POOL]
     run_tasks = f"""
@@ -235,6 +333,18 @@ out:
         "  %go = and i1 %open, %new",
         "  br i1 %go, label %join, label %wait",
         "wait:",
+        "  %plan = load atomic i64, ptr %p_waiting seq_cst, align 8",
+        "  %any_plan = icmp ne i64 %plan, 0",
+        "  br i1 %any_plan, label %claim, label %still",
+        "claim:",
+        "  %claimed = cmpxchg ptr %p_waiting, i64 %plan, i64 0 seq_cst seq_cst",
+        "  %got = extractvalue { i64, i1 } %claimed, 1",
+        "  br i1 %got, label %fly, label %idle_again",
+        "fly:",
+        "  %ctx = inttoptr i64 %plan to ptr",
+        "  %over = call i1 @advance(ptr %pool, ptr %ctx, ptr %scratch, i64 %me)",
+        "  br i1 %over, label %idle_again, label %fly",
+        "still:",
         "  %stop = load atomic i64, ptr %p_stop seq_cst, align 8",
         "  %stopping = icmp ne i64 %stop, 0",
         "  br i1 %stopping, label %leave, label %nap",
@@ -267,7 +377,8 @@ out:
         "  %left = atomicrmw sub ptr %p_ticket, i64 1 seq_cst",
         "  br label %idle_again",
         "idle_again:",
-        "  %last_next = phi i64 [ %last, %awake ], [ %last, %join ], [ %seen, %work ]",
+        "  %last_next = phi i64 [ %last, %awake ], [ %last, %join ], [ %seen, %work ], [ %last, %claim ], "
+        "[ %last, %fly ]",
         "  br label %idle",
         "leave:", "  ret void", "}"])
     stop = "\n".join([
@@ -276,7 +387,7 @@ out:
         "  %bump = atomicrmw add ptr %p_ticket, i64 8589934592 seq_cst",  # two generations: still closed
         *_wake(), "  ret void", "}"])
     parallel = "\n".join([
-        "define internal void @parallel(ptr %pool, ptr %scratch) nounwind {", "entry:", *fields,
+        "define internal void @parallel(ptr %pool, ptr %scratch, i64 %me) nounwind {", "entry:", *fields,
         "  %job = load ptr, ptr %p_job", _word("job", 5, "p_units"), "  %units = load i64, ptr %p_units",
         "  %helpers = load i64, ptr %p_workers", "  %threads = add i64 %helpers, 1",
         "  br label %deal",
@@ -287,8 +398,11 @@ out:
         "  %p_next = getelementptr i64, ptr %pool, i64 %at",
         "  store atomic i64 %first, ptr %p_next monotonic, align 8",
         "  %who1 = add i64 %who, 1", "  %left = icmp slt i64 %who1, %threads",
-        "  br i1 %left, label %deal, label %place",
-        "place:", *_place(),
+        "  br i1 %left, label %deal, label %dealt",
+        "dealt:",
+        "  %worker = icmp ne i64 %me, 0",  # one that walks a launched plan stays where it is
+        "  br i1 %worker, label %begin, label %place",
+        "place:", *_place(), "  br label %begin",
         "begin:",
         "  %open = atomicrmw add ptr %p_ticket, i64 4294967296 seq_cst",
         "  %asleep = load atomic i64, ptr %p_sleepers seq_cst, align 8",
@@ -296,7 +410,7 @@ out:
         "  br i1 %any, label %wake, label %work",
         "wake:", *_wake(), "  br label %work",
         "work:",
-        "  call void @run_tasks(ptr %pool, ptr %scratch, i64 0)",
+        "  call void @run_tasks(ptr %pool, ptr %scratch, i64 %me)",
         "  %close = atomicrmw add ptr %p_ticket, i64 4294967296 seq_cst",
         "  br label %join",
         "join:",
@@ -308,13 +422,15 @@ out:
         "out:", "  ret void", "}"])
     loads = []
     for i, name in enumerate(CONTEXT):
+        if name == "scratch":
+            continue  # that of the thread that walks
         loads += [_word("ctx", i, f"p_{name}"),
                   f"  %{name} = load {'i64' if name in ('slice_ns', 'pc') else 'ptr'}, ptr %p_{name}"]
     step_fields = [f"  %q_{n} = getelementptr i64, ptr %row, i64 {i}" for n, i in
                    (("op", OP), ("fn", FUNCTION), ("args", ARGS), ("nargs", N_ARGS), ("params", PARAMS),
                     ("tasks", TASKS), ("grain", GRAIN), ("flags", FLAGS))]
     run = "\n".join([
-        "define i64 @gemel_run(ptr %ctx, i64 %start) nounwind {", "entry:", *loads,
+        "define internal i64 @walk(ptr %ctx, i64 %start, ptr %scratch, i64 %me) nounwind {", "entry:", *loads,
         "  %job = alloca [6 x i64], align 64",
         "  %pool_job = getelementptr i64, ptr %pool, i64 " + str(POOL.index("job") * POOL_STRIDE),
         "  store ptr %job, ptr %pool_job",
@@ -372,7 +488,7 @@ out:
         "  %j4 = getelementptr i64, ptr %job, i64 4", "  store i64 %grain, ptr %j4",
         "  %more_tasks = add i64 %tasks, %grain", "  %up = sub i64 %more_tasks, 1", "  %units = udiv i64 %up, %grain",
         "  %j5 = getelementptr i64, ptr %job, i64 5", "  store i64 %units, ptr %j5",
-        "  call void @parallel(ptr %pool, ptr %scratch)",
+        "  call void @parallel(ptr %pool, ptr %scratch, i64 %me)",
         "  br label %after",
         "after:",
         "  %flags = load i64, ptr %q_flags",
@@ -423,6 +539,11 @@ out:
         "  %pc_next = phi i64 [ %pc1, %tick ], [ %pc_after, %clock ], [ %pc1, %store ], [ %pc1, %dynset ], "
         "[ %pc1, %dynread ]",
         "  br label %fetch", "}"])
+    entries = "\n".join([
+        "define i64 @gemel_run(ptr %ctx, i64 %start) nounwind {", _word("ctx", CONTEXT.index("scratch"), "p_scratch"),
+        "  %scratch = load ptr, ptr %p_scratch",
+        "  %at = call i64 @walk(ptr %ctx, i64 %start, ptr %scratch, i64 0)", "  ret i64 %at", "}",
+        *_launched_text(target, fields)])
     now = """
 define internal i64 @now_ns() nounwind {
   %ts = alloca [2 x i64], align 8
@@ -438,10 +559,12 @@ define internal i64 @now_ns() nounwind {
     if target.triple.startswith("x86_64"):
         declares.append("declare void @llvm.x86.sse2.pause()")
     placing = [_KEEP_OFF] if PLACES else []
-    return "\n".join([run_tasks, worker, stop, *placing, parallel, now, run, *declares, ""])
+    return "\n".join([run_tasks, worker, stop, *placing, parallel, now, run, entries, *declares, ""])
 
 
-SYMBOLS = ("gemel_run", "gemel_worker", "gemel_stop")
+SYMBOLS = ("gemel_run", "gemel_launch", "gemel_join", "gemel_worker", "gemel_stop")
 RUN = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)
+LAUNCH = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
+JOIN = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
 WORKER = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
 STOP_POOL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)

@@ -14,8 +14,9 @@ import threading
 from ..base import log
 from ..base.flags import flags
 from ..base.forks import fork_lock
-from . import guard, native
+from . import guard, native, stream
 from .memory import Buffer, allocate
+from .stream import run_lock
 
 SCRATCH_BYTES = 4 << 20  # private memory of a thread: packed panels, row temporaries
 _SPINS = 20_000          # about 0.2 ms of spinning before a worker sleeps
@@ -49,9 +50,19 @@ class Pool:
         self.scratch: list[Buffer] = [allocate(SCRATCH_BYTES) for _ in range(threads)]
         self.workers: list[threading.Thread] = []
         self.pid = os.getpid()
+        self.launch = native.LAUNCH(library.address["gemel_launch"])
+        self.join = native.JOIN(library.address["gemel_join"])
 
     def _set(self, field: str, value: int) -> None:
         self.words[native.POOL.index(field) * native.POOL_STRIDE] = value
+
+    def flying(self) -> bool:
+        """Is a launched plan still running?"""
+        return self.words[native.POOL.index("flying") * native.POOL_STRIDE] != 0
+
+    def halt(self) -> None:
+        """Let a launched plan end at its next pause."""
+        self._set("halt", 1)
 
     def poison(self) -> None:
         """Overwrite what earlier plans left in the scratch memory; no plan may be running."""
@@ -99,8 +110,6 @@ class Pool:
 
 _pool: Pool | None = None
 _change = fork_lock("pool", threading.RLock())  # held while the pool is replaced: the planner's thread asks for it too
-#: held while a plan runs; a fork waits for it, so that no child inherits a half-run step
-run_lock = fork_lock("run", threading.RLock())
 _EXIT_WAIT = 30.0  # seconds that the end of the program waits for the step that runs in another thread
 #: the thread that is ending the program, else 0; the plans of all others stop where they are
 leaving = 0
@@ -130,6 +139,7 @@ def rest() -> None:
     """Stop the workers; the next plan starts them again. A process that forks soon takes no other thread along."""
     global _pool
     with run_lock, _change:
+        stream.land()
         if _pool is not None:
             _pool.stop()
             _pool = None
@@ -148,7 +158,13 @@ def shutdown() -> None:
     """
     global _pool, leaving
     leaving = threading.get_ident()
-    if run_lock.acquire(timeout=_EXIT_WAIT) and _pool is not None:
+    if not run_lock.acquire(timeout=_EXIT_WAIT):
+        return
+    try:
+        stream.land()
+    except KeyboardInterrupt:
+        stream.abandon()
+    if _pool is not None:
         _pool.stop()
         _pool = None
 

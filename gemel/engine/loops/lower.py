@@ -27,6 +27,7 @@ from .conv import schedule_conv, schedule_conv_transpose, schedule_conv_weight_g
 from .fusion import MOVEMENT, Fusion
 from .group import Group
 from .index import Affine, Domain, Index, offset_of
+from .order import checks_first
 from .rowwise.schedule import schedule_rowwise
 from .scan import schedule_scan
 from .scatter import schedule_scatter
@@ -208,10 +209,7 @@ class Lowering:
                 if isinstance(call, Call) and not call.origin:
                     call.origin = tuple(g.nodes)
             steps += calls
-        lowered = Lowered(self.program, steps, self.outputs(), self.checks, self.carried, self.constants, groups)
-        if log.on("plan"):
-            log.say("plan", listing(lowered))
-        return lowered
+        return Lowered(self.program, steps, self.outputs(), self.checks, self.carried, self.constants, groups)
 
 
 def _on(program: Program, operands: list[Var]) -> Program:
@@ -228,7 +226,11 @@ def _on(program: Program, operands: list[Var]) -> Program:
 def lower(program: Program, forms: dict[Var, tuple[tuple[int, ...], int]], target: Target, threads: int,
           fused: bool) -> Lowered:
     """Schedule ``program``."""
-    return Lowering(program, forms, target, threads, fused).run()
+    lowered = Lowering(program, forms, target, threads, fused).run()
+    lowered.steps = checks_first(lowered.steps)
+    if log.on("plan"):
+        log.say("plan", listing(lowered))
+    return lowered
 
 
 def listing(lowered: Lowered) -> str:

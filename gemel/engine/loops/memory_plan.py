@@ -12,9 +12,10 @@ from typing import Any
 
 from ..base.flags import flags
 from ..ir.program import Var
-from .calls import Assign, Call, Jump, Label, Next, Reserve, Temp
+from .calls import Call, Jump, Label, Next, Temp
 from .control import HostStep, Step
 from .lower import Lowered
+from .order import reads, writes
 
 ALIGN = 64
 ARENA, STATUS, SCALARS, LEAVES = range(4)  # first slots of the table of base pointers; outputs follow the leaves
@@ -103,9 +104,9 @@ def plan_memory(lowered: Lowered, n_leaves: int, donate: tuple[int, ...], update
     first: dict[Any, int] = {}
     last_check = -1
     for n, step in enumerate(steps):
-        for value in _reads(step):
+        for value in reads(step):
             last[value] = n
-        for value in _writes(step):
+        for value in writes(step):
             last[value] = max(last.get(value, n), n)
             first.setdefault(value, n)
         if step.check if isinstance(step, Call) else isinstance(step, HostStep):
@@ -113,7 +114,7 @@ def plan_memory(lowered: Lowered, n_leaves: int, donate: tuple[int, ...], update
     regions = loop_regions(steps)
     for top, end in regions:
         for n in range(top, end + 1):
-            for value in (*_reads(steps[n]), *_writes(steps[n])):
+            for value in (*reads(steps[n]), *writes(steps[n])):
                 if first.get(value, -1) < top:  # it comes from outside: every iteration needs it
                     last[value] = max(last[value], end)
         if top <= last_check <= end:
@@ -198,12 +199,12 @@ def plan_memory(lowered: Lowered, n_leaves: int, donate: tuple[int, ...], update
         settle_in(n, value, k, True)
         return True
 
-    written = {value for step in steps for value in _writes(step)}
+    written = {value for step in steps for value in writes(step)}
     for n, step in enumerate(steps):
-        for value in _reads(step):
+        for value in reads(step):
             if value not in written:  # an empty value, or the sums of nothing: nobody writes them
                 place.setdefault(value, (ARENA, 0))
-        for value in _writes(step):
+        for value in writes(step):
             if value in place or value in live:
                 continue
             if value in ahead and ahead[value] in place:
@@ -280,7 +281,7 @@ def _heirs(lowered: Lowered, kept: set[Any], last: dict[Any, int]) -> dict[Any, 
                     _size(source) == _size(result) and sources[result] == {source}):
                 found.setdefault(source, result)
         else:
-            for value in _writes(step):
+            for value in writes(step):
                 sources.setdefault(value, set()).add(None)
     return found
 
@@ -293,12 +294,12 @@ def _carried(lowered: Lowered, first: dict[Any, int], regions: list[tuple[int, i
     if not lowered.carried:
         return {}
     found: dict[Any, Any] = {}
-    reads: dict[Any, list[int]] = {}
+    readers: dict[Any, list[int]] = {}
     copies: dict[Any, int] = {}
     steps = lowered.steps
     for n, step in enumerate(steps):
-        for value in _reads(step):
-            reads.setdefault(value, []).append(n)
+        for value in reads(step):
+            readers.setdefault(value, []).append(n)
         if isinstance(step, Call) and step.copies and lowered.carried.get(step.operands[0].value) is (
                 step.operands[1].value):
             copies[step.operands[0].value] = n
@@ -309,7 +310,7 @@ def _carried(lowered: Lowered, first: dict[Any, int], regions: list[tuple[int, i
         around = min((r for r in regions if r[0] < end <= r[1]), key=lambda r: r[1] - r[0])
         born = first[value]
         fine = around[0] < born
-        for n in reads.get(state, ()):
+        for n in readers.get(state, ()):
             if not around[0] <= n <= around[1]:
                 continue
             until = max([r[1] for r in regions if around[0] < r[0] <= n <= r[1] < end], default=n)
@@ -331,25 +332,3 @@ def _may_replace(step: Call, value: Any, state: Any) -> bool:
         if target.value is value and source.value is state:
             return not (target.offset or source.offset or target.dynamic or source.dynamic)
     return False
-
-
-def _reads(step: Step) -> list[Any]:
-    if isinstance(step, HostStep):
-        return list(step.reads)
-    if isinstance(step, Call):
-        found = [o.value for i, o in enumerate(step.operands) if i not in step.writes]
-        found += [start.value for o in step.operands for start, _ in o.dynamic]
-        return [v for v in found if isinstance(v, (Var, Temp))]
-    if isinstance(step, Jump):
-        return [] if step.unless is None else [step.unless]
-    return [step.value] if isinstance(step, Next) else []
-
-
-def _writes(step: Step) -> list[Any]:
-    if isinstance(step, HostStep):
-        return list(step.equation.outputs)
-    if isinstance(step, Call):
-        return [step.operands[i].value for i in step.writes]
-    if isinstance(step, Reserve):
-        return list(step.values)
-    return [step.value] if isinstance(step, Assign) else []

@@ -72,8 +72,12 @@ def donatable(trace: Trace, buffers: list[Any]) -> tuple[int, ...]:
                   and not buffers[k].foreign and not buffers[k].exports])
 
 
-def flush(trace: Trace, reason: str) -> None:
-    """Run what ``trace`` has recorded, as far as someone still holds its results."""
+def flush(trace: Trace, reason: str, wait: bool = True) -> None:
+    """Run what ``trace`` has recorded, as far as someone still holds its results.
+
+    Args:
+        wait: False: nobody looks at the results now, and they may still be computed when this returns.
+    """
     if trace.era != recorder.era:
         _renew_lock(trace)
     with trace.lock:
@@ -91,7 +95,7 @@ def flush(trace: Trace, reason: str) -> None:
                 _move(trace, work)
             work.roots = live_results(work)
             if work.roots:
-                _run(work, reason)
+                _run(work, reason, wait)
         except BaseException as error:
             if not work.values:
                 work = trace
@@ -139,7 +143,7 @@ def _clear(trace: Trace) -> None:
     trace.sites, trace.undo, trace.roots = {}, [], []
 
 
-def _run(trace: Trace, reason: str) -> None:
+def _run(trace: Trace, reason: str, wait: bool) -> None:
     roots, buffers = trace.roots, [v.buffer for v in trace.leaves]
     donate = donatable(trace, buffers)
     key = (tuple(trace.code), tuple([v.form for v in trace.leaves]), tuple(roots), donate,
@@ -166,7 +170,7 @@ def _run(trace: Trace, reason: str) -> None:
             _made_at.update({values[r]: _site_of(r, trace.sites) for r in roots})
 
     try:
-        entry.run(buffers, [n for n, _ in trace.scalars], commit)
+        entry.run(buffers, [n for n, _ in trace.scalars], commit, wait)
     except OutOfMemoryError as error:
         raise OutOfMemoryError(f"{error} {_largest()}") from None
     finally:

@@ -14,7 +14,8 @@ import numpy as np
 from ..base.errors import CheckError
 from ..device import memory
 from ..device.memory import Buffer
-from ..device.pool import gone, run_lock
+from ..device.pool import gone
+from ..device.stream import run_lock
 from ..interpreter import evaluate, pauses
 from ..interpreter.structural import updated_window
 from ..ir.program import Equation, Program, Var

@@ -4,6 +4,9 @@ Building turns calls and a memory placement into the dispatcher's arrays; runnin
 scalars, walks the table natively, and hands host steps to NumPy. The dispatcher comes back to Python at least
 every ``SLICE_NS``, so that Ctrl-C is noticed; once donated memory has been written the plan is finished first, and
 its results are where they belong before ``KeyboardInterrupt`` goes on its way.
+
+A plan whose results nobody waits for is *launched* where it can be: the workers walk its table while the program
+records on (see ``device.stream``).
 """
 from __future__ import annotations
 
@@ -21,9 +24,10 @@ import numpy as np
 from ..base import log
 from ..base.flags import flags
 from ..base.target import host
-from ..device import memory, native
+from ..device import memory, native, stream
 from ..device.memory import Buffer
-from ..device.pool import gone, pool, run_lock
+from ..device.pool import gone, pool
+from ..device.stream import run_lock
 from ..interpreter import evaluate
 from ..ir.program import Program, Var
 from ..ir.types import row_major
@@ -38,6 +42,7 @@ from .trace import Layout, layout
 
 SLICE_NS = 50_000_000
 LONG_WORK = 1 << 24  # operations of a step after which the clock is looked at
+WORTH_LAUNCHING = 1 << 17  # bytes moved and operations of a plan that is worth a launch
 _PLAN_BYTES, _CALL_BYTES, _EQUATION_BYTES = 8192, 900, 500
 _PC = native.CONTEXT.index("pc")
 
@@ -52,6 +57,7 @@ class Counters:
     calls: int = 0
     host_steps: int = 0
     nbytes: int = 0
+    launches: int = 0
 
 
 counters = Counters()
@@ -68,7 +74,7 @@ class _Arena:
     It grows when a plan needs more, and shrinks when none of the latest ``WINDOW`` runs needed a half of it: a first
     step, or a program that is not run any more, does not hold memory for good.
 
-    ``depth``: plans that are running, one inside the other: what NumPy does for a plan, a signal handler and a
+    ``depth``: plans that are being run, one inside the other: what NumPy does for a plan, a signal handler and a
     finalizer may compute, too. Plans inside have memory of their own.
     """
 
@@ -85,7 +91,7 @@ _arena = _Arena()
 def arena(nbytes: int) -> Buffer:
     """The arena for a run that needs ``nbytes``; inside a running plan another block."""
     a, found = _arena, _arena.buffer
-    if a.depth:
+    if a.depth > 1:
         return memory.allocate(max(nbytes, memory.ALIGNMENT))
     a.needed, a.runs = max(a.needed, nbytes), a.runs + 1
     if a.runs >= a.WINDOW:
@@ -112,6 +118,20 @@ Results = list[tuple[Buffer, Any]]
 Commit = Callable[[Results], None]
 
 
+@dataclass(slots=True)
+class Ahead:
+    """How a plan runs behind the program.
+
+    Attributes:
+        start: the row from which on nothing can fail. steps, context: a table of the rows in front of it, which run
+            first; empty if there are none.
+    """
+
+    start: int
+    steps: array.array
+    context: array.array
+
+
 class NativePlan:
     """The dispatcher's table for one program with given input forms and donations."""
 
@@ -132,6 +152,7 @@ class NativePlan:
         self.lowered.groups.clear()  # how the calls came about: half of a plan's memory
         tables = self.steps, self.args, self.params, self.argv, self.dyn, self.bases
         self.traffic = sum(c.nbytes for c in self.calls)  # bytes that a run reads and writes (bodies of loops: once)
+        self.ahead = self._ahead()
         #: about what the plan takes: measured per plan, call and equation
         self.nbytes = (_PLAN_BYTES + _CALL_BYTES * len(self.calls)
                        + _EQUATION_BYTES * len(self.lowered.program.equations)
@@ -270,32 +291,55 @@ class NativePlan:
             return slot, v.type
         return slot, layout(v.type, o.strides, o.offset)
 
+    def _ahead(self) -> Ahead | None:
+        """How the plan may run behind the program: it asks nothing of Python, and what may fail comes first."""
+        checks = [at for at, call in self.call_at.items() if call.check]
+        start = max(checks, default=-1) + 1
+        calls = [call for at, call in self.call_at.items() if at >= start]
+        work = sum(c.nbytes + c.flops for c in calls)
+        if self.host or work < WORTH_LAUNCHING or checks and len(self.call_at) != self.stop:
+            return None
+        if not checks:
+            return Ahead(0, array.array("q"), array.array("q"))
+        steps = self.steps[:start * native.STEP_WORDS] + array.array("q", [native.STOP, *[0] * (native.STEP_WORDS - 1)])
+        return Ahead(start, steps, array.array("q", [steps.buffer_info()[0], *self.context[1:]]))
+
     # --- running
-    def run(self, leaves: Sequence[Buffer], scalars: Sequence[Any], commit: Commit | None = None) -> Results:
+    def run(self, leaves: Sequence[Buffer], scalars: Sequence[Any], commit: Commit | None = None,
+            wait: bool = True) -> Results:
         """Run the plan; (buffer, form) of each output.
 
         Nothing is written to donated memory unless all checks pass and all memory is there. ``commit`` gets the
         results while no other plan can run: an interrupt is raised either before the first donated write, or after
         ``commit`` has returned (which may be called again if the interrupt came into it).
+
+        Args:
+            wait: False: the program goes on without the results, and the plan may still run when this returns.
         """
         with run_lock:
-            if self.pool.pid != os.getpid():
-                self._rebuild_pool()
-            if not _arena.depth:
-                return self._run(leaves, scalars, commit)
-            outer = self._tables()  # this plan itself may be the one that is interrupted
-            kept = [table[:] for table in outer]
+            inner = _arena.depth > 0
+            _arena.depth += 1  # what comes in between from here on, a signal handler say, runs inside
             try:
-                return self._run(leaves, scalars, commit)
+                stream.land()
+                if self.pool.pid != os.getpid():
+                    self._rebuild_pool()
+                if inner:
+                    return self._run_inside(leaves, scalars, commit)
+                return self._run(leaves, scalars, commit, wait)
             finally:
-                for table, before in zip(outer, kept, strict=True):
-                    table[:] = before
+                _arena.depth -= 1
 
-    def _tables(self) -> tuple[array.array, ...]:
-        """What a run writes of the plan."""
-        return self.bases, self.dyn, self.argv, self.scalars, self.status, self.context
+    def _run_inside(self, leaves: Sequence[Buffer], scalars: Sequence[Any], commit: Commit | None) -> Results:
+        """Run while a plan is interrupted; it may be this one."""
+        outer = self.bases, self.dyn, self.argv, self.scalars, self.status, self.context  # what a run writes
+        kept = [table[:] for table in outer]
+        try:
+            return self._run(leaves, scalars, commit, True)
+        finally:
+            for table, before in zip(outer, kept, strict=True):
+                table[:] = before
 
-    def _run(self, leaves: Sequence[Buffer], scalars: Sequence[Any], commit: Commit | None) -> Results:
+    def _run(self, leaves: Sequence[Buffer], scalars: Sequence[Any], commit: Commit | None, wait: bool) -> Results:
         behind = [*leaves, *self.constants, *map(memory.allocate, self.owned)]
         space = arena(self.placement.arena)
         self.set_bases(self.bases, 0, space.ptr, *self.words, *[b.ptr for b in behind])
@@ -307,40 +351,84 @@ class NativePlan:
         if self.scalar_results:
             self._copy_scalars(buffers)
         self.status[0] = self.context[_PC] = 0
-        if flags.GUARD and not _arena.depth:
+        if flags.GUARD and _arena.depth == 1:
             self.pool.poison()
         singly = profiled is not None or flags.NAN or flags.GUARD and log.on("plan")
-        tables = self._singles() if singly else None
-        interrupt: KeyboardInterrupt | None = None
-        _arena.depth += 1
-        try:
-            while True:
-                try:
-                    if tables is None:
-                        self._walk(buffers)
-                    else:
-                        self._walk_singly(tables, buffers)
-                    results = [(buffers[slot], form) for slot, form in self.results]
-                    if commit is not None:
-                        commit(results)
-                    break
-                except KeyboardInterrupt as signal:
-                    at = self.context[_PC]
-                    if tables is not None and tables[1][_PC] == 2 * at + 1:
-                        at += 1  # this step has run
-                    if at <= self.first_donated and at != self.stop:
-                        raise
-                    interrupt = signal  # donated memory has been written: go on from there
-        finally:
-            _arena.depth -= 1
+        if not wait and self.ahead is not None and not singly and self._may_launch(leaves):
+            interrupt = self._launch(self.ahead, buffers, commit)
+        else:
+            interrupt = self._walk_to_end(buffers, commit, self._singles() if singly else None)
         counters.calls += len(self.calls)
         counters.nbytes += self.traffic
         if interrupt is not None:
             try:
                 raise interrupt
             finally:
-                del interrupt, buffers, results  # its traceback holds this frame
-        return results
+                del interrupt, buffers, behind  # its traceback holds this frame
+        return self._results(buffers)
+
+    def _results(self, buffers: Buffers) -> Results:
+        return [(buffers[slot], form) for slot, form in self.results]
+
+    def _may_launch(self, leaves: Sequence[Buffer]) -> bool:
+        """Are there workers, and is all memory ours alone?"""
+        return bool(self.pool.workers) and not any([b.foreign or b.exports for b in leaves])
+
+    def _launch(self, ahead: Ahead, buffers: Buffers, commit: Commit | None) -> KeyboardInterrupt | None:
+        """Let the workers run it, and hand the results on at once; the interrupt that is to be raised then.
+
+        What nobody holds any more while it runs is safe: free memory is written only by those who wait for the plan.
+        """
+        if ahead.start:
+            self._walk_checks(ahead)
+        self.context[_PC] = native.NOT_LAUNCHED
+        interrupt: KeyboardInterrupt | None = None
+        while True:
+            try:
+                if self.context[_PC] == native.NOT_LAUNCHED:
+                    stream.launch(self, self.pool, ahead.start)
+                if commit is not None:
+                    commit(self._results(buffers))
+                break
+            except KeyboardInterrupt as signal:
+                if self.context[_PC] == native.NOT_LAUNCHED:
+                    raise
+                stream.announce(self, self.pool)
+                interrupt = signal
+        counters.launches += 1
+        return interrupt
+
+    def _walk_checks(self, ahead: Ahead) -> None:
+        """Run what may fail."""
+        address, context, at = ahead.context.buffer_info()[0], ahead.context, 0
+        while at != ahead.start:
+            self.run_native(address, at)
+            at = context[_PC]
+            if at < 0:
+                raise self._failed()
+            if gone():
+                raise SystemExit
+
+    def _walk_to_end(self, buffers: Buffers, commit: Commit | None, tables: tuple[array.array, array.array] | None
+                     ) -> KeyboardInterrupt | None:
+        """Run it here, step by step where there are ``tables`` for that; the interrupt that is to be raised then."""
+        interrupt: KeyboardInterrupt | None = None
+        while True:
+            try:
+                if tables is None:
+                    self._walk(buffers)
+                else:
+                    self._walk_singly(tables, buffers)
+                if commit is not None:
+                    commit(self._results(buffers))
+                return interrupt
+            except KeyboardInterrupt as signal:
+                at = self.context[_PC]
+                if tables is not None and tables[1][_PC] == 2 * at + 1:
+                    at += 1  # this step has run
+                if at <= self.first_donated and at != self.stop:
+                    raise
+                interrupt = signal  # donated memory has been written: go on from there
 
     def _copy_scalars(self, buffers: Buffers) -> None:
         """Results that are scalar inputs."""
@@ -481,4 +569,5 @@ class NativePlan:
         self.pool = pool(kernels.runtime_library())
         self.context[native.CONTEXT.index("pool")] = self.pool.address
         self.context[native.CONTEXT.index("scratch")] = self.pool.scratch[0].ptr
+        self.ahead = self._ahead()
 

@@ -49,7 +49,7 @@ class Entry:
         self.nbytes = self.charged = 0
         self._weigh()
 
-    def run(self, leaves: Sequence[Buffer], scalars: Sequence[Any], commit: Commit) -> None:
+    def run(self, leaves: Sequence[Buffer], scalars: Sequence[Any], commit: Commit, wait: bool) -> None:
         """Compute the outputs and hand (buffer, form) of each to ``commit`` (see :meth:`NativePlan.run`)."""
         self.runs += 1
         if flags.TIER == "interpreter":
@@ -57,7 +57,7 @@ class Entry:
                 self.interpreted = InterpretedPlan(self.program, self.forms, self.donate, self.updates)
             self.interpreted.run(leaves, scalars, commit)
         else:
-            self.plan().run(leaves, scalars, commit)
+            self.plan().run(leaves, scalars, commit, wait)
 
     def plan(self) -> NativePlan:
         """The plan of the tier that is to run now."""

@@ -141,10 +141,10 @@ def consider_cut(trace: Trace) -> None:
     heavy = trace.pinned > flags.PENDING_BYTES
     if cutter.due(trace.code, len(trace.values), heavy):
         assert flush is not None
-        flush(trace, "the loop that is being recorded has gone round")
+        flush(trace, "the loop that is being recorded has gone round", False)
     elif trace.pinned > HOPELESS * flags.PENDING_BYTES:
         assert flush is not None
-        flush(trace, "pending work keeps too much memory alive")
+        flush(trace, "pending work keeps too much memory alive", False)
     trace.limit = cutter.at
 
 
@@ -153,7 +153,7 @@ def mark(reason: str) -> None:
     trace = local.trace
     if trace.pinned > flags.PENDING_BYTES and local.capture is None:
         assert flush is not None
-        flush(trace, reason)
+        flush(trace, reason, False)
 
 
 def hold(v: Value) -> None:
@@ -170,7 +170,7 @@ def settle(reason: str) -> None:
     """Run what this thread has recorded: the end of an optimizer's step. A capture goes on recording."""
     if local.capture is None and local.trace.code:
         assert flush is not None
-        flush(local.trace, reason)
+        flush(local.trace, reason, False)
 
 
 def new_trace() -> Trace:
@@ -345,8 +345,8 @@ def _unset(op: Op, operands: Sequence[Any]) -> Any:
 #: records an operation on batched values; set by ``batched``
 divert: Callable[[Op, Sequence[Any]], Any] = _unset
 
-#: (trace, reason) -> None; set by the executor
-flush: Callable[[Trace, str], None] | None = None
+#: (trace, reason, does somebody wait for the results?) -> None; set by the executor
+flush: Callable[..., None] | None = None
 #: why a value can never be computed; set by the executor
 failure: Callable[[Value], BaseException] | None = None
 
