@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..base.forks import fork_lock
 from ..base.interrupts import undisturbed
-from . import native
 
 if TYPE_CHECKING:
     from .pool import Pool
@@ -26,17 +25,21 @@ _POLL = 20e-6  # seconds between two looks of a thread that may not help
 bases: Container[int] = ()
 _plan: Any = None  # whose tables it walks
 _pool: Pool | None = None
+_number = 0  # of launches so far
 
 
 def launch(plan: Any, pool: Pool, start: int) -> None:
-    """Let the workers of ``pool`` walk the table of ``plan`` from row ``start`` on; the caller holds ``run_lock``, and no plan is in flight.
+    """Let the workers of ``pool`` walk the table of ``plan`` from row ``start`` on.
 
-    The plan's ``bases`` are its addresses. Its context holds ``NOT_LAUNCHED`` until it has been launched, however this
-    ends; an interrupt may then have come before the last line (see :func:`announce`).
+    The caller holds ``run_lock``, and no plan is in flight. The plan's ``bases`` are its addresses. Its context holds
+    ``NOT_LAUNCHED`` until it has been launched, however this ends; an interrupt may then have come before the last
+    line (see :func:`announce`).
     """
+    global _number
     announce(plan, pool)  # whatever computes between these lines (a signal handler, a finalizer) waits for it
     pool.launch(plan.context_address, start)
     announce(plan, pool)  # or has taken it for one that has landed
+    _number += 1
 
 
 def announce(plan: Any, pool: Pool) -> None:
@@ -70,8 +73,8 @@ def wait() -> None:
         finally:
             run_lock.release()
         return
-    pool = _pool  # another thread lands it or has just launched it: the workers get it to its end without any lock
-    while pool is not None and pool is _pool and pool.flying():
+    pool, number = _pool, _number
+    while pool is not None and number == _number and pool.flying():  # the workers get it to its end without any lock
         time.sleep(_POLL)
 
 

@@ -617,9 +617,15 @@ class Fusion:
                 continue
             source, index = read
             other = self.home.get(source)
-            if other is None or source in self.copies or other.kind != "rowwise" or g.kind != "rowwise":
+            if other is None or source in self.copies or other.kind != "rowwise":
                 continue
-            self.absorb(g, other, source, index)
+            if g.kind == "rowwise" or g.kind in EPILOGUE and self.fits_epilogue(g, other, source):
+                self.absorb(g, other, source, index)
+
+    def fits_epilogue(self, g: Group, other: Group, value: Var) -> bool:
+        """Could ``other`` be part of an epilogue that alone needs its ``value``?"""
+        return other.stores == [value] and self.readers[value] <= set(g.nodes) and all(
+            e.op.row.kind in ELEMENTWISE_KINDS and not any(map(self.is_position, e.inputs)) for e in other.nodes)
 
     def absorb(self, g: Group, other: Group, value: Var, index: Index) -> None:
         """Move the nodes of ``other`` into ``g``, where ``value`` is needed at ``index``; all or nothing.
@@ -678,16 +684,17 @@ class Fusion:
 
     def merge(self, g: Group, other: Group, places: dict[Var, Index]) -> None:
         nodes, reads, stores = g.nodes, g.reads, g.stores
-        g.nodes, g.reads = [], {}
-        # the absorbed nodes come first: the group's own ones may use them
+        # the absorbed nodes come first, but for an anchor: the group's own ones may use them
+        head = 0 if g.anchor is None else 1
+        g.nodes, g.reads = nodes[:head], {}
         for e in other.nodes:
             self.place(g, e, places[e.output])
-        shift = len(g.nodes)
-        g.nodes += nodes
+        shift = len(other.nodes)
+        g.nodes += nodes[head:]
         for (node, position), (source, index) in reads.items():
-            if self.home.get(source) is g and source not in self.copies and node >= 0:
+            if self.home.get(source) is g and source not in self.copies and node >= head:
                 continue  # now computed here
-            g.reads[node + shift if node >= 0 else node, position] = (source, index)
+            g.reads[node + shift if node >= head else node, position] = (source, index)
         g.stores = stores + [v for v in other.stores if v not in stores]
         g.sources.discard(other)
         for h in self.all:

@@ -320,7 +320,6 @@ class NativePlan:
             inner = _arena.depth > 0
             _arena.depth += 1  # what comes in between from here on, a signal handler say, runs inside
             try:
-                stream.land()
                 if self.pool.pid != os.getpid():
                     self._rebuild_pool()
                 if inner:
@@ -331,6 +330,7 @@ class NativePlan:
 
     def _run_inside(self, leaves: Sequence[Buffer], scalars: Sequence[Any], commit: Commit | None) -> Results:
         """Run while a plan is interrupted; it may be this one."""
+        stream.land()
         outer = self.bases, self.dyn, self.argv, self.scalars, self.status, self.context  # what a run writes
         kept = [table[:] for table in outer]
         try:
@@ -342,8 +342,11 @@ class NativePlan:
     def _run(self, leaves: Sequence[Buffer], scalars: Sequence[Any], commit: Commit | None, wait: bool) -> Results:
         behind = [*leaves, *self.constants, *map(memory.allocate, self.owned)]
         space = arena(self.placement.arena)
-        self.set_bases(self.bases, 0, space.ptr, *self.words, *[b.ptr for b in behind])
         buffers: Buffers = [space, None, None, *behind]
+        bases = space.ptr, *self.words, *[b.ptr for b in behind]
+        may_launch = not wait and self.ahead is not None and self._may_launch(leaves)
+        stream.land()  # the one in flight may be this plan: its tables are free from here on
+        self.set_bases(self.bases, 0, *bases)
         if scalars:
             self.scalar_format.pack_into(self.scalars, 0, *scalars)
             for i, terms in self.moves:
@@ -354,8 +357,8 @@ class NativePlan:
         if flags.GUARD and _arena.depth == 1:
             self.pool.poison()
         singly = profiled is not None or flags.NAN or flags.GUARD and log.on("plan")
-        if not wait and self.ahead is not None and not singly and self._may_launch(leaves):
-            interrupt = self._launch(self.ahead, buffers, commit)
+        if may_launch and not singly:
+            interrupt = self._launch(buffers, commit)
         else:
             interrupt = self._walk_to_end(buffers, commit, self._singles() if singly else None)
         counters.calls += len(self.calls)
@@ -372,13 +375,15 @@ class NativePlan:
 
     def _may_launch(self, leaves: Sequence[Buffer]) -> bool:
         """Are there workers, and is all memory ours alone?"""
-        return bool(self.pool.workers) and not any([b.foreign or b.exports for b in leaves])
+        return bool(self.pool.workers) and not [b for b in leaves if b.foreign or b.exports]
 
-    def _launch(self, ahead: Ahead, buffers: Buffers, commit: Commit | None) -> KeyboardInterrupt | None:
+    def _launch(self, buffers: Buffers, commit: Commit | None) -> KeyboardInterrupt | None:
         """Let the workers run it, and hand the results on at once; the interrupt that is to be raised then.
 
         What nobody holds any more while it runs is safe: free memory is written only by those who wait for the plan.
         """
+        ahead = self.ahead
+        assert ahead is not None
         if ahead.start:
             self._walk_checks(ahead)
         self.context[_PC] = native.NOT_LAUNCHED
