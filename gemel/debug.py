@@ -26,9 +26,9 @@ def counters() -> dict[str, int | float]:
     Returns:
         compiles, compile_seconds: kernels built by LLVM. kernels: distinct kernels loaded. calls: kernel calls run.
         bytes: what these had to read and write (calls, bytes: the body of a loop counts once), and what NumPy's
-        operations had in the interpreter. cache_hits,
-        cache_misses: of the disk cache. plan_hits, plan_misses: of the plan cache. flushes: traces run. syncs:
-        observations. host_steps: operations that NumPy ran inside native plans. live_bytes, peak_bytes: tensor memory.
+        operations had in the interpreter. cache_hits, cache_misses: of the disk cache. plan_hits, plan_misses: of the
+        plan cache. flushes: traces run. launches: those that ran behind the program. syncs: observations. host_steps:
+        operations that NumPy ran inside native plans. live_bytes, peak_bytes: tensor memory.
     """
     return {
         "compiles": kernels.counters.compiles, "compile_seconds": kernels.counters.compile_seconds,
@@ -37,6 +37,7 @@ def counters() -> dict[str, int | float]:
         "cache_hits": cache.counters.hits, "cache_misses": cache.counters.misses,
         "plan_hits": executor.counters.plan_hits, "plan_misses": executor.counters.plan_misses,
         "flushes": executor.counters.flushes, "syncs": executor.counters.syncs,
+        "launches": native_plan.counters.launches,
         "live_bytes": usage.live, "peak_bytes": usage.peak,
     }
 

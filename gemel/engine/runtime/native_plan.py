@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import array
 import ctypes
-import os
 import struct
 import time
 from collections.abc import Callable, Sequence
@@ -26,7 +25,7 @@ from ..base.flags import flags
 from ..base.target import host
 from ..device import memory, native, stream
 from ..device.memory import Buffer
-from ..device.pool import gone, pool
+from ..device.pool import Pool, gone, pool
 from ..device.stream import run_lock
 from ..interpreter import evaluate
 from ..ir.program import Program, Var
@@ -320,8 +319,8 @@ class NativePlan:
             inner = _arena.depth > 0
             _arena.depth += 1  # what comes in between from here on, a signal handler say, runs inside
             try:
-                if self.pool.pid != os.getpid():
-                    self._rebuild_pool()
+                if (now := pool(self.pool.library)) is not self.pool:
+                    self._use(now)
                 if inner:
                     return self._run_inside(leaves, scalars, commit)
                 return self._run(leaves, scalars, commit, wait)
@@ -569,10 +568,9 @@ class NativePlan:
             return memory.as_numpy(buffer, dtype, v.type.shape, form.strides, form.offset)
         return memory.as_numpy(buffer, dtype, v.type.shape, None, offset // dtype.itemsize if dtype.itemsize else 0)
 
-    def _rebuild_pool(self) -> None:
-        """After a fork the workers do not exist here: use the child's pool."""
-        self.pool = pool(kernels.runtime_library())
-        self.context[native.CONTEXT.index("pool")] = self.pool.address
-        self.context[native.CONTEXT.index("scratch")] = self.pool.scratch[0].ptr
+    def _use(self, other: Pool) -> None:
+        """Run with ``other``: the pool has been replaced, or this is a forked child, where its workers do not exist."""
+        self.pool = other
+        self.context[native.CONTEXT.index("pool")] = other.address
+        self.context[native.CONTEXT.index("scratch")] = other.scratch[0].ptr
         self.ahead = self._ahead()
-
