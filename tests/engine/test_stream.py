@@ -11,11 +11,20 @@ import pytest
 import gemel
 import gemel.nn.functional as F
 from gemel import nn
+from gemel.engine.base import dtypes as dt
+from gemel.engine.base.errors import CheckError
 from gemel.engine.base.flags import override
 from gemel.engine.device import memory, stream
 from gemel.engine.device import pool as pools
+from gemel.engine.ir.op import op
+from gemel.engine.ir.primitives import ROWS
+from gemel.engine.ir.program import Program
+from gemel.engine.ir.types import tensor_type
+from gemel.engine.passes import FUSED, run_passes
 from gemel.engine.runtime import executor
+from gemel.engine.runtime.native_plan import NativePlan
 from gemel.engine.runtime.trace import settle
+from tests.plans import place, program
 
 from .programs import PRELUDE, check
 
@@ -331,3 +340,25 @@ def test_signal_handlers_compute_between_any_two_lines():
 
 def test_between_guard_pages():
     check(BEHIND + GUARDED, "True\n", GEMEL_GUARD="1", **ENVIRONMENT)
+
+
+def checked(late: bool) -> Program:
+    """A product, and a check of its own operand (or of the product itself)."""
+    def body(b, x, y, k):
+        z = b.emit(op(ROWS["dot"], (1,), (0,), (), (), dt.float32), x, y)
+        if late:
+            k = b.cast(b.reduce_sum(z, (1,)), dt.int64)
+        small = b.lt(k, b.expand(b.const(5, dt.int64), (64,)))
+        return z, b.emit(op(ROWS["check"], "too large"), small, k)
+    return program([tensor_type(dt.float32, (64, 64))] * 2 + [tensor_type(dt.int64, (64,))], body)
+
+
+def test_checks_come_first_where_they_are_little_work():
+    x, k = np.ones((64, 64), np.float32), np.arange(64)
+    early, late = (NativePlan(run_passes(p, FUSED), [v.type for v in p.inputs], (), True)
+                   for p in (checked(False), checked(True)))
+    assert [c.check for c in early.calls].index(True) == 0 and not early.calls[-1].check
+    assert late.calls[-1].check and late.ahead is None and early.ahead is not None and early.ahead.start == 1
+    with pytest.raises(CheckError, match="too large"):
+        early.run([place(x)[0], place(x)[0], place(k)[0]], [], wait=False)
+    assert not flying()

@@ -400,6 +400,8 @@ class NativePlan:
                 stream.announce(self, self.pool)
                 interrupt = signal
         counters.launches += 1
+        if log.on("plan"):
+            log.say("plan", f"{len(self.calls)} steps run behind the program")
         return interrupt
 
     def _walk_checks(self, ahead: Ahead) -> None:
