@@ -51,19 +51,20 @@ class Native:
 
     Args:
         donate: inputs whose memory results may take. updates: output -> the donated input that it replaces.
-        scalars: so many of the last inputs are runtime scalars.
+        scalars: so many of the last inputs are runtime scalars. behind: run it behind the program, where that can be.
     Attributes:
         plan: the plan. outputs: its results as arrays. host_steps: operations that NumPy ran.
     """
 
     def __init__(self, p: Program, arrays: Sequence[np.ndarray], fused: bool, donate: tuple[int, ...] = (),
-                 updates: dict[int, int] | None = None, scalars: int = 0) -> None:
+                 updates: dict[int, int] | None = None, scalars: int = 0, behind: bool = False) -> None:
         count = len(arrays) - scalars
         self.placed = [place(a) for a in arrays[:count]]
         self.plan = NativePlan(run_passes(p, FUSED if fused else GENERIC), [f for _, f in self.placed], donate, fused,
                                updates)
         before = native_plan.counters.host_steps
-        results = self.plan.run([b for b, _ in self.placed], [a.item() for a in arrays[count:]])
+        results = self.plan.run([b for b, _ in self.placed], [a.item() for a in arrays[count:]],
+                                wait=not behind)
         self.host_steps = native_plan.counters.host_steps - before
         self.outputs = [array_of(buffer, form, v.type) for (buffer, form), v in zip(results, p.outputs, strict=True)]
 

@@ -1,7 +1,7 @@
 """Random programs: interpreter, tier 0 and tier 1 agree bit for bit, and print and parse back.
 
-A fourth run has another number of threads, gives inputs away to results and takes others as runtime scalars: the bits
-are the same, and what was not given away is as it was.
+A fourth run has another number of threads, gives inputs away to results, takes others as runtime scalars and may run
+behind the program: the bits are the same, and what was not given away is as it was.
 
 ``GEMEL_FUZZ=10000`` runs so many programs; ``GEMEL_FUZZ_START`` is the first seed; ``GEMEL_GUARD=1`` stops what goes
 out of bounds and makes NaN of what nobody wrote.
@@ -19,6 +19,7 @@ from gemel.engine.base.flags import flags, override
 from gemel.engine.ir.program import Program
 from gemel.engine.ir.text import parse_program
 from gemel.engine.ir.verify import verify
+from gemel.engine.runtime import native_plan
 from tests.ops.records import RECORDS
 from tests.plans import Native, interpret, same_bits
 
@@ -80,7 +81,7 @@ def varied(p: Program, arrays: list[np.ndarray], seed: int) -> tuple[list[np.nda
         if fitting and rng.random() < 0.7:
             updates[int(rng.choice(fitting))] = k
     with override(THREADS=int(rng.choice((1, 2, 3, 5))) if rng.random() < 0.3 else flags.THREADS):
-        run = Native(p, arrays, bool(rng.random() < 0.7), donate, updates, scalars)
+        run = Native(p, arrays, bool(rng.random() < 0.7), donate, updates, scalars, bool(rng.random() < 0.5))
     kept = all(same_bits(run.input(p, k), np.asarray(arrays[k])) for k in range(len(run.placed)) if k not in donate)
     return run.outputs, kept
 
@@ -96,6 +97,12 @@ def report(seed: int, why: str, g: Grown) -> str:
     strides = [tuple(s // x.itemsize for s in x.strides) for x in small_arrays]
     shown = [x.tolist() if x.size < 20 else ... for x in small_arrays]
     return f"seed {seed}: {why}\n{small}\nstrides {strides}\narrays {shown}"
+
+
+@pytest.fixture(autouse=True)
+def small_plans_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is so small would not be worth a launch."""
+    monkeypatch.setattr(native_plan, "WORTH_LAUNCHING", 0)
 
 
 @pytest.mark.parametrize("first", range(START, START + COUNT, BATCH))

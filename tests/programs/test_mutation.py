@@ -10,6 +10,7 @@ import os
 import pytest
 
 from gemel.engine.base.flags import override
+from gemel.engine.runtime import native_plan
 
 from . import mutation
 
@@ -30,6 +31,12 @@ def check(seed: int) -> str:
     if again is None:
         return f"program {seed} fails, but not when it is run again: {failure}\n" + "\n".join(map(str, steps))
     return f"program {seed}: {again}\n" + "\n".join(map(str, small))
+
+
+@pytest.fixture(autouse=True)
+def small_plans_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is so small would not be worth a launch."""
+    monkeypatch.setattr(native_plan, "WORTH_LAUNCHING", 0)
 
 
 @pytest.mark.parametrize("first", range(START, START + PROGRAMS, GROUP))
