@@ -12,13 +12,13 @@ odd while a step is open. The main thread takes tasks too; when none are left it
 for the workers that had joined: one that sleeps, or that the system has suspended, delays nobody. Idle workers
 spin for a while and then sleep on a futex.
 
-On Linux the workers are kept off the CPU of the thread that runs or launches plans: where it has moved since the step before, their
-affinity masks follow. Left to itself the system wakes a worker where its waker runs (a virtual CPU that is idle counts
-as taken), and two threads then share one CPU for tens of milliseconds.
+On Linux the workers are kept off the CPU of the thread that runs or launches plans: where it has moved since the step
+before, their affinity masks follow. Left to itself the system wakes a worker where its waker runs (a virtual CPU that
+is idle counts as taken), and two threads then share one CPU for tens of milliseconds.
 
-A plan may also be *launched*: its context goes into the pool's word ``waiting``, the first worker that sees it walks the
-table, and ``flying`` says until when. The launching thread goes on; ``gemel_join`` lets it help as any other thread
-does, and it walks the table itself where no worker has come to it.
+A plan may also be *launched*: its context goes into the pool's word ``waiting``, the first worker that sees it walks
+the table, and ``flying`` says until when. The launching thread goes on; ``gemel_join`` lets it help as any other
+thread does, and it walks the table itself where no worker has come to it.
 """
 from __future__ import annotations
 

@@ -105,7 +105,6 @@ class Pool:
             for worker in self.workers:
                 worker.join()
             self.workers.clear()
-        self.pid = 0  # plans that were made with it ask for the pool that runs
 
 
 _pool: Pool | None = None
