@@ -182,3 +182,38 @@ def test_an_empty_part_of_a_reshaped_value_is_flipped(fused):
         return (b.flip(b.slice(b.reshape(x, (6,)), (1,), (1,)), (0,)),)
     p = program([tensor_type(dt.float32, (2, 3, 1))], body)
     assert Native(p, [np.ones((2, 3, 1), np.float32)], fused).outputs[0].shape == (0,)
+
+
+M64 = tensor_type(dt.float32, (64, 64))
+
+
+@pytest.mark.parametrize("also", ["", "permuted", "broadcast", "chain", "output", "reader", "operand", "reduced"])
+def test_what_only_an_epilogue_needs_is_computed_there(also):
+    """The momentum of an optimizer's step: scaled where the product that is added to it is made."""
+    def body(b, x, y, m, s):
+        a = b.mul(m, b.expand(s, (64, 64)))
+        z = b.dot(x, y, (1,), (0,))
+        others = ()
+        if also == "permuted":
+            a = b.permute(a, (1, 0))
+        elif also == "broadcast":
+            a = b.expand(b.reshape(b.slice(a, (0, 0), (1, 64)), (64,)), (64, 64))
+        elif also == "chain":
+            a = b.exp(b.sub(a, y))
+        elif also == "output":
+            others = (a,)
+        elif also == "reader":
+            others = (b.reduce_sum(a, (0,)),)
+        elif also == "operand":
+            z = b.dot(a, y, (1,), (0,))
+        elif also == "reduced":
+            a = b.expand(b.reshape(b.reduce_sum(a, (1,)), (64, 1)), (64, 64))
+        return b.add(a, z), *others
+    p = program([M64, M64, M64, tensor_type(dt.float32)], body)
+    rng = np.random.default_rng(0)
+    arrays = [*(rng.standard_normal((64, 64)).astype(np.float32) / 8 for _ in range(3)), np.float32(0.9)]
+    _, one = check(p, arrays, ulps=2 if also == "chain" else 0)
+    alone = [name for name in one.kernels if not name.startswith("gemm")]
+    assert len(alone) == (also in ("broadcast", "output", "reader", "operand", "reduced")), one.kernels
+    given = Native(p, arrays, True, donate=(2,), updates={0: 2}, scalars=1)
+    assert same_bits(given.outputs[0], one.outputs[0])

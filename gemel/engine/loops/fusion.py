@@ -17,15 +17,19 @@ import numpy as np
 
 from ..base import log
 from ..ir.program import Equation, Program, Var
+from .absorb import absorb_others
 from .calls import Refusal
-from .group import Group, in_order
-from .index import ZERO, Affine, Domain, Index, Start, _delinearize, count, linear, pull, push, reach
-
-ELEMENTWISE_KINDS = frozenset(("unary", "binary", "select", "cast"))
-MOVEMENT = frozenset(("reshape", "permute", "expand", "slice", "flip", "dynamic_slice"))
-REDUCTIONS = frozenset(("reduce_sum", "reduce_prod", "reduce_max", "reduce_min", "argmax", "argmin"))
-#: ops with a schedule of their own that accept elementwise consumers on their result
-EPILOGUE = frozenset(("dot", "conv", "conv_transpose", "conv_weight_grad"))
+from .group import (
+    ELEMENTWISE_KINDS,
+    EPILOGUE,
+    MAX_NODES,
+    MOVEMENT,
+    REDUCTIONS,
+    Group,
+    in_order,
+    is_elementwise,
+)
+from .index import ZERO, Affine, Domain, Index, Start, _delinearize, linear, pull, push, reach
 
 #: ops whose nested programs are lowered into the same table
 CONTROL = frozenset(("if", "while", "loop"))
@@ -33,16 +37,10 @@ CONTROL = frozenset(("if", "while", "loop"))
 FILLS = frozenset((("pad", 1), ("scatter", 0), ("dynamic_update", 0)))
 
 SHORT = 8  # elements that are walked together only in vectors with most lanes empty
-MAX_NODES = 160         # of one group
 MAX_ARRAYS = 40         # read or written by one group
 ROW_BYTES = 1 << 19     # a row that is read in several phases must stay in cache
 MAX_ROW = 1 << 16       # elements reduced by one task
 SCALAR_CHAIN = 24       # nodes of a 0-d expression that is computed again wherever it is used
-
-
-def is_elementwise(e: Equation) -> bool:
-    """Ops whose result at an index needs its operands at that index (or, for ``take``, at one read from memory)."""
-    return e.op.row.kind in ELEMENTWISE_KINDS or e.op.name in ("check", "take", "random_bits")
 
 
 class Fusion:
@@ -599,7 +597,7 @@ class Fusion:
                 refusal = self.fits(g, e, index)
                 if refusal is None:
                     self.place(g, e, index)
-                    self.absorb_others(g, e)
+                    absorb_others(self, g, e)
                     return
                 self.why(g, f"does not take {e.op.name}: {refusal.reason}")
         g = self.new_group("host" if self.host_reason(e) else "rowwise", e if self.host_reason(e) else None)
@@ -608,103 +606,6 @@ class Fusion:
             return
         shape = e.inputs[0].shape if e.op.name in REDUCTIONS else e.output.shape
         self.place(g, e, g.domain.axes(shape))
-
-    def absorb_others(self, g: Group, e: Equation) -> None:
-        """Merge other groups that feed ``e`` into ``g`` when all of their nodes fit its loops."""
-        for position in range(len(e.inputs)):
-            read = g.reads.get((len(g.nodes) - 1, position))  # ``e`` stays last: what is absorbed comes before
-            if read is None:
-                continue
-            source, index = read
-            other = self.home.get(source)
-            if other is None or source in self.copies or other.kind != "rowwise":
-                continue
-            if g.kind == "rowwise" or g.kind in EPILOGUE and self.fits_epilogue(g, other, source):
-                self.absorb(g, other, source, index)
-
-    def fits_epilogue(self, g: Group, other: Group, value: Var) -> bool:
-        """Could ``other`` be part of an epilogue that alone needs its ``value``?"""
-        return other.stores == [value] and self.readers[value] <= set(g.nodes) and all(
-            e.op.row.kind in ELEMENTWISE_KINDS and not any(map(self.is_position, e.inputs)) for e in other.nodes)
-
-    def absorb(self, g: Group, other: Group, value: Var, index: Index) -> None:
-        """Move the nodes of ``other`` into ``g``, where ``value`` is needed at ``index``; all or nothing.
-
-        Only groups without reductions whose every node leads to ``value`` elementwise, and that no third group
-        stands between.
-        """
-        if other is g or other.reduced is not None or self.depends(other, g):
-            return
-        for (node, position), (source, at) in g.reads.items():
-            table = node >= 0 and position == 0 and g.nodes[node].op.name == "take"
-            if (table and self.home.get(source) is other) or self.late_start(other, at):
-                self.why(g, f"does not take group {other.rank}: its results must be in memory")
-                return
-        if self.below[other] & self.above[g]:
-            self.why(g, f"does not take group {other.rank}: another group stands between")
-            return
-        places: dict[Var, Index] = {value: index}
-        for e in reversed(other.nodes):
-            at = places.get(e.output)
-            if at is None or not is_elementwise(e) or (e.op.name == "random_bits" and any(a.dynamic for a in at)):
-                return  # (a position in random bits is known when the kernel is made)
-            for position, x in enumerate(e.inputs):
-                where = self.operand_index(g, e, position, at)
-                if where is None:
-                    continue
-                source, pulled = self.peek(g.domain, x, where)
-                if self.unplaced(source):
-                    behind = self.behind(source)
-                    if behind is not None and (behind in (g, other) or self.depends(behind, g)):
-                        return
-                if self.home.get(source) is other:
-                    known = places.get(source)
-                    if known is not None and g.domain.resolve_all(known) != g.domain.resolve_all(pulled):
-                        return
-                    places[source] = pulled
-        for source, at in g.reads.values():  # another node of the group may need the value somewhere else
-            if self.home.get(source) is other and source not in self.copies and (
-                    source not in places or g.domain.resolve_all(places[source]) != g.domain.resolve_all(at)):
-                self.why(g, f"does not take group {other.rank}: it is needed at several places")
-                return
-        if len(g.nodes) + len(other.nodes) > MAX_NODES or self.full(g, {v for v, _ in other.reads.values()}):
-            return
-        variables = set(self.ordered(g))
-        rows = variables - set(g.reduced_variables())
-        inside = {*g.nodes, *other.nodes}
-        for v, at in places.items():
-            used = {x for a in g.domain.resolve_all(at) for x, _ in a.terms}
-            once = used in (variables, rows)  # a stored value must be computed exactly once per element or row
-            if v in other.stores and not once:
-                return
-            if not (once and count(g.domain, list(used)) == v.type.size) and not self.readers[v] <= inside:
-                self.why(g, f"does not take group {other.rank}: others need all of what is needed here in part")
-                return
-        self.merge(g, other, places)
-
-    def merge(self, g: Group, other: Group, places: dict[Var, Index]) -> None:
-        nodes, reads, stores = g.nodes, g.reads, g.stores
-        # the absorbed nodes come first, but for an anchor: the group's own ones may use them
-        head = 0 if g.anchor is None else 1
-        g.nodes, g.reads = nodes[:head], {}
-        for e in other.nodes:
-            self.place(g, e, places[e.output])
-        shift = len(other.nodes)
-        g.nodes += nodes[head:]
-        for (node, position), (source, index) in reads.items():
-            if self.home.get(source) is g and source not in self.copies and node >= head:
-                continue  # now computed here
-            g.reads[node + shift if node >= head else node, position] = (source, index)
-        g.stores = stores + [v for v in other.stores if v not in stores]
-        g.sources.discard(other)
-        for h in self.all:
-            if other in h.sources:
-                h.sources.discard(other)
-                if h is not g:
-                    self.add_source(h, g)
-        for source in other.sources:
-            self.add_source(g, source)
-        self.dead.add(other)
 
     def place_anchor(self, g: Group, e: Equation) -> None:
         """An op with a schedule of its own: operands come from memory, as strided views where that is possible."""

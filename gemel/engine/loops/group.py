@@ -17,6 +17,18 @@ from dataclasses import dataclass, field
 from ..ir.program import Equation, Var
 from .index import Domain, Index
 
+ELEMENTWISE_KINDS = frozenset(("unary", "binary", "select", "cast"))
+MOVEMENT = frozenset(("reshape", "permute", "expand", "slice", "flip", "dynamic_slice"))
+REDUCTIONS = frozenset(("reduce_sum", "reduce_prod", "reduce_max", "reduce_min", "argmax", "argmin"))
+#: ops with a schedule of their own that accept elementwise consumers on their result
+EPILOGUE = frozenset(("dot", "conv", "conv_transpose", "conv_weight_grad"))
+MAX_NODES = 160  # of one group
+
+
+def is_elementwise(e: Equation) -> bool:
+    """Ops whose result at an index needs its operands at that index (or, for ``take``, at one read from memory)."""
+    return e.op.row.kind in ELEMENTWISE_KINDS or e.op.name in ("check", "take", "random_bits")
+
 
 @dataclass(eq=False)
 class Group:

@@ -24,8 +24,8 @@ from .calls import Call
 from .contract import schedule_dot
 from .control import HostStep, Output, Step, schedule_if, schedule_loop, schedule_while
 from .conv import schedule_conv, schedule_conv_transpose, schedule_conv_weight_grad
-from .fusion import MOVEMENT, Fusion
-from .group import Group
+from .fusion import Fusion
+from .group import MOVEMENT, Group
 from .index import Affine, Domain, Index, offset_of
 from .order import checks_first
 from .rowwise.schedule import schedule_rowwise
