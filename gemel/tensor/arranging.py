@@ -8,7 +8,7 @@ import numpy as np
 
 from ..engine.base.errors import ShapeError, UnsupportedError
 from ..engine.ir.types import row_major
-from .core import TENSOR_CLASSES, apply_named, from_array, whole_storage, wrap
+from .core import TENSOR_CLASSES, apply_named, beyond, from_array, whole_storage, wrap
 from .dims import sizes_of, wrap_dim, wrap_dims
 from .indexing import fitted, put_values
 from .movement import layout_of, permute, reshape, transpose, unsqueeze
@@ -119,9 +119,12 @@ def as_strided(input: Any, size: Sequence[int], stride: Sequence[int], storage_o
     if 0 not in shape and (start < 0 or last >= base._value.type.size):
         raise RuntimeError(f"setStorage: sizes {list(shape)}, strides {list(steps)}, storage offset {start} require "
                            f"{last + 1} elements and are out of bounds for storage of {base._value.type.size}")
-    out = base._view(Strided(shape, steps, start, is_injective(shape, steps)))
+    lens = Strided(shape, steps, start, is_injective(shape, steps))
+    out = base._view(lens)
     if input._alias is not None and mode.grad:
         out._alias.origin = input._alias.origin
+        if input._edge is not None and out._edge is None:
+            out._edge = beyond(input, lens)
     return out
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import differentiate
-from .core import DATA, DETACHED, Info, apply_named, set_grad
+from .core import DATA, DETACHED, Info, apply_named, set_grad, take_along
 from .hooks import RemovableHandle
 from .tape import Accumulate, Select
 
@@ -47,6 +47,8 @@ class AutogradMethods:
         self._edge = Accumulate(self, self._value.type) if flag else None
         if self._alias is not None and self._alias.is_base:
             self._alias.domain.edge = self._edge
+            if flag:
+                take_along(self)
 
     def requires_grad_(self: Any, requires_grad: bool = True) -> Any:
         """Set :attr:`requires_grad` in place and return the tensor.
@@ -186,7 +188,7 @@ class AutogradMethods:
         """Take this tensor off the tape in place; it becomes a leaf. torch: ``Tensor.detach_``"""
         self._read()
         alias = self._alias
-        if alias is not None and not alias.is_base:
+        if alias is not None and alias.is_view:
             raise RuntimeError("Can't detach views in-place. Use detach() instead.")
         self._edge = None
         if alias is not None:

@@ -50,12 +50,14 @@ class Domain:
         edge: the base's place on the tape, or None. depth: number of lenses from the cell's base to this base.
         kind: ``SHARED`` for the first domain of a cell, ``UNTAPED``, ``DETACHED`` or ``DATA``.
         apart: does ``as_strided`` show, in another domain, more of the storage than this domain's base?
+        of: a weak reference to the domain that a view was taken from under ``no_grad``, or None.
     """
 
-    __slots__ = ("edge", "depth", "kind", "apart", "__weakref__")
+    __slots__ = ("edge", "depth", "kind", "apart", "of", "__weakref__")
 
-    def __init__(self, edge: Edge | None, depth: int, kind: int) -> None:
+    def __init__(self, edge: Edge | None, depth: int, kind: int, of: Domain | None = None) -> None:
         self.edge, self.depth, self.kind, self.apart = edge, depth, kind, False
+        self.of = None if of is None else weakref.ref(of)
 
 
 class _FirstTaped:
@@ -97,8 +99,13 @@ class Alias:
 
     @property
     def is_base(self) -> bool:
-        """Is this tensor the base of its domain (in torch's sense: not a view)?"""
+        """Is this tensor the base of its domain?"""
         return len(self.lenses) == self.domain.depth
+
+    @property
+    def is_view(self) -> bool:
+        """Is this tensor a view in torch's sense? (One that was made under ``no_grad`` is, and has its own domain.)"""
+        return len(self.lenses) != self.domain.depth or self.domain.of is not None
 
 
 class Info:
@@ -137,18 +144,22 @@ class TensorCore:
             return self._refresh()
         return value
 
-    def _refresh(self) -> Value:
-        """Read again from the cell, which has been written since (or is memory that others may write)."""
+    def _refresh(self, held: Value | None = None) -> Value:
+        """Read again from the cell, which has been written since (or is memory that others may write).
+
+        ``held``: what the storage holds if nothing has been written; without it, such a tensor is left as it is.
+        """
         alias = self._alias
         assert alias is not None
         cell = alias.cell
         domain = alias.domain
         kept = None
         version = cell.version  # read before the value, which is written before it: another thread may be writing
-        whole, seen = cell.value, version
+        whole, seen = cell.value or held, version
+        old = self._value
+        if old.version == STAYS or old.form is not None and (old.version == cell.tracked or domain.kind == DATA):
+            kept = self._edge  # nothing but the memory has changed: the place on the tape stays
         if cell.foreign is not None:
-            if self._value.version == cell.tracked and domain.kind != DATA:
-                kept = self._edge  # nothing but the memory has changed: the place on the tape stays
             whole, seen = snapshot(cell)
         if whole is None:  # nothing has been written
             return self._value
@@ -170,9 +181,14 @@ class TensorCore:
         del before
         return view.value
 
-    def _forget(self) -> None:
-        """The storage has been written: hold its old contents no longer."""
-        self._value = forgotten(self._value.type)
+    def _forget(self, stays: bool = False) -> None:
+        """The storage has been written: hold its old contents no longer; ``stays``: the place on the tape is the same.
+
+        That holds for what has been read since the latest write that moves it.
+        """
+        old = self._value
+        stays = stays and self._edge is not None and (old.form is not None or old.version == STAYS)
+        self._value = forgotten(old.type, STAYS if stays else 0)
 
     def _contents(self) -> Value | None:
         """The value that a write replaces (see ``trace.note_write``)."""
@@ -223,8 +239,8 @@ class TensorCore:
         out = wrap(value, edge)
         through = (*alias.lenses, *lenses)
         domain = alias.domain
-        if base_edge is not None and edge is None:
-            domain = Domain(None, len(through), max(UNTAPED, domain.kind))
+        if base_edge is not None and edge is None and domain.edge is not None:
+            domain = Domain(None, len(through), max(UNTAPED, domain.kind), domain)
         out._alias = Alias(cell, through, alias.seen, domain, alias.origin if mode.grad else NO_GRAD)
         cell.join(out)
         return out
@@ -284,6 +300,9 @@ class TensorCore:
         value.cell, value.version = cell.ref, cell.tracked
         if mode.grad:
             self._edge = edge
+        elif self._edge is None and alias.domain.edge is not None:
+            self._refresh()  # the base began to require a gradient after this view was made
+            return self
         if cell.foreign is None:
             alias.seen = version
         return self
@@ -431,7 +450,7 @@ def _commit(alias: Alias, whole: Taped, edge: Edge | None) -> int:
         domain.edge = edge
     # what stood on the tape before keeps the failed contents: the tape has no way back
     holder = cell.ref if domain.edge is before else _FirstTaped(cell, domain) if before is None else None
-    version = rebind(cell, whole.value, domain.kind != DATA, holder)
+    version = rebind(cell, whole.value, domain, holder)
     if cell.foreign is not None:
         write_out(cell, whole.value)
     return version
@@ -450,6 +469,30 @@ def base_of(cell: Cell) -> Any:
     """A tensor that is the whole storage."""
     bases = [t for t in cell.alive() if not t._alias.lenses]
     return min(bases, key=lambda t: t._alias.domain.kind) if bases else wrap(_known(cell).value)
+
+
+def take_along(base: TensorCore) -> None:
+    """Put the views of a base that has begun to require a gradient onto the tape, as parts of it."""
+    alias = base._alias
+    assert alias is not None
+    if alias.cell.foreign is not None:  # they are read again anyway
+        return
+    for t in alias.cell.alive():
+        its = t._alias
+        if its.domain is alias.domain and not its.is_base and t._edge is None:
+            t._refresh(_whole(alias.cell).value)
+
+
+def beyond(part: TensorCore, lens: Lens) -> Edge:
+    """Where what ``lens`` shows of the storage stands on the tape if all of the history is that of ``part``."""
+    alias = part._alias
+    assert alias is not None
+    whole = _put_back(Taped(part._value, part._edge), alias.lenses, _known(alias.cell))
+    edge = lens.read(TAPE, whole).edge
+    if edge is None:
+        raise UnsupportedError("as_strided of a view of other bits that requires a gradient of its own is not "
+                               "implemented; call contiguous() first")
+    return edge
 
 
 def whole_storage(alias: Alias) -> Any:
@@ -489,11 +532,13 @@ def _joined(cell: Cell, lenses: tuple[Lens, ...], domain: Domain, found: Taped) 
     return out
 
 
-def rebind(cell: Cell, value: Value, tracked: bool = True, holder: Any = None) -> int:
+def rebind(cell: Cell, value: Value, writer: Domain | None = None, holder: Any = None) -> int:
     """Make ``value`` the contents of a storage; who shares it drops what it held. The version that it has now.
 
-    ``holder``: who gets the old contents back if computing ``value`` fails.
+    ``writer``: the domain that is written; None: all are. ``holder``: who gets the old contents back if computing
+    ``value`` fails.
     """
+    tracked = writer is None or writer.kind != DATA
     with sharing:
         held = cell.value or cell._contents()
         if local.capture is not None:
@@ -508,7 +553,9 @@ def rebind(cell: Cell, value: Value, tracked: bool = True, holder: Any = None) -
         for t, _, edge in kept:
             alias = t._alias
             if alias.lenses or cell.foreign is not None:
-                t._forget()
+                # what is written through ``.data`` is not seen on the tape by others, nor does it see theirs
+                t._forget(writer is not None and alias.domain is not writer and DATA in (
+                    writer.kind, alias.domain.kind))
                 continue
             t._value, alias.seen = value, version
             if alias.domain.edge is not edge:
@@ -537,19 +584,23 @@ def replace(t: TensorCore | Cell, value: Value) -> None:
     elif alias.lenses or alias.cell.foreign is not None:
         t._write(wrap(value))
     else:
-        rebind(alias.cell, value, alias.domain.kind != DATA, alias.cell.ref)
+        rebind(alias.cell, value, alias.domain, alias.cell.ref)
 
 
-_forgotten: dict[TensorType, Value] = {}
+_forgotten: dict[tuple[TensorType, int], Value] = {}
+STAYS = -1
 
 
-def forgotten(t: TensorType) -> Value:
-    """What a tensor holds between a write to its storage and its next read: a type without a value."""
-    found = _forgotten.get(t)
+def forgotten(t: TensorType, version: int) -> Value:
+    """What a tensor holds between a write to its storage and its next read: a type without a value.
+
+    ``version``: ``STAYS`` if the tensor's place on the tape is what it was, else 0.
+    """
+    found = _forgotten.get((t, version))
     if found is None:
         found = scalar(None, t.dtype)
-        found.type, found.form = t, None
-        _forgotten[t] = found
+        found.type, found.form, found.version = t, None, version
+        _forgotten[t, version] = found
     return found
 
 
@@ -562,15 +613,17 @@ def check_writable(t: TensorCore, new: TensorCore | None = None) -> None:
     alias = t._alias
     if alias is None:
         return
-    kind = alias.domain.kind
     if alias.origin != PLAIN and (t._edge is not None or new is not None and new._edge is not None):
         raise RuntimeError(_FORBIDDEN[alias.origin])
-    if kind == UNTAPED:
-        raise RuntimeError(_FORBIDDEN[NO_GRAD])
+    if alias.domain.of is not None:
+        source = alias.domain.of()
+        if source is None or source.edge is not None or new is not None and new._edge is not None:
+            raise RuntimeError(_FORBIDDEN[NO_GRAD])
     if alias.domain.apart and new is not None and new._edge is not None:
         raise UnsupportedError("a write with gradients into a detached part of a tensor, or into what as_strided shows "
                                "of the storage around it, is not implemented; clone() one of them first")
-    if not alias.is_base and isinstance(alias.domain.edge, Accumulate):
+    base = alias.domain.edge
+    if not alias.is_base and (isinstance(base, Accumulate) or base is None and t._edge is not None):
         raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
 
 
@@ -772,7 +825,7 @@ def export(t: TensorCore, reason: str) -> np.ndarray:
             cell.value, cell.foreign = whole, ExportedMemory(whole)
             whole.cell, whole.version = cell.ref, cell.tracked
             cell.version += 1
-            kept = cell.forget()
+            kept = cell.forget(True)
             array = cell.foreign.contents()
         del kept
         return array

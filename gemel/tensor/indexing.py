@@ -180,6 +180,7 @@ def setitem(self: Any, index: Any, value: Any) -> None:
     for lens in lenses:
         shape = lens.result(shape)
     if value.__class__ in TENSOR_CLASSES and value._is_view_through(self, lenses):
+        check_writable(self, value)
         return  # ``x[i] += 1`` has already written through the view x[i]
     self._write_part(lenses, fitted(value, kind.dtype, shape))
 

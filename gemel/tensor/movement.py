@@ -13,9 +13,9 @@ from ..engine.base.dtypes import DType
 from ..engine.base.errors import UnsupportedError
 from ..engine.ir.types import Shape, row_major
 from ..engine.runtime.trace import scalar
-from .core import Alias, Domain, apply_named, check_writable, counted, wrap
+from .core import Alias, apply_named, check_writable, counted, wrap
 from .dims import infer_size, sizes_of, wrap_dim, wrap_dims
-from .storage import Expand, Permute, reshape_lens, view_strides
+from .storage import Expand, Lens, Permute, reshape_lens, sharing, view_strides
 from .tape import Accumulate, mode
 
 __all__ = [
@@ -354,10 +354,10 @@ def _becoming(function: Any, name: str) -> Any:
         edge, lenses = other._edge, other._alias.lenses
         leaf = isinstance(self._edge, Accumulate)
         if leaf:
-            edge = Accumulate(self, other._value.type)
-        if leaf or before.is_base and not any(
-                t is not self and t is not other and t._alias.domain is domain for t in cell.alive()):
-            domain = Domain(edge, len(lenses), domain.kind)  # it is still the base
+            same = other._value.type is self._value.type and layout_of(other) == layout_of(self)
+            edge = self._edge if same else self._edge.turned(other._value.type, name)
+        if before.is_base:
+            _move_base(before, lenses, edge, (self, other))
         self._value, self._edge = other._value, edge
         self._alias = Alias(cell, lenses, other._alias.seen, domain, before.origin)
         cell.join(self)
@@ -365,6 +365,21 @@ def _becoming(function: Any, name: str) -> Any:
     method.__name__ = name
     method.__doc__ = f":func:`{name[:-1]}` in place: this tensor becomes the view. torch: ``Tensor.{name}``"
     return method
+
+
+def _move_base(before: Alias, lenses: tuple[Lens, ...], edge: Any, apart: tuple) -> None:
+    """Let the base of a domain be what ``lenses`` show; its other tensors (but those ``apart``) are views of that."""
+    domain, cell = before.domain, before.cell
+    depth, added = domain.depth, lenses[len(before.lenses):]
+    with sharing:
+        others = [t for t in cell.alive() if t._alias.domain is domain and not any(t is x for x in apart)]
+        if others and not all(lens.covers for lens in added):
+            return  # they show what it no longer does: it is a view like they are
+        back = tuple(lens.inverse() for lens in reversed(added)) if others else ()
+        for t in others:
+            old = t._alias
+            t._alias = Alias(cell, (*lenses, *back, *old.lenses[depth:]), old.seen, domain, old.origin)
+        domain.edge, domain.depth = edge, len(lenses)
 
 
 def resize_(self: Any, *sizes: Any, memory_format: Any = None) -> Any:

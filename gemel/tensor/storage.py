@@ -79,11 +79,14 @@ class Cell:
             kept = self.forget()
         del before, kept
 
-    def forget(self) -> list[tuple[Any, Any]]:
-        """Let those that share the storage drop what they hold of its old contents: (tensor, its value) of each."""
+    def forget(self, stays: bool = False) -> list[tuple[Any, Any]]:
+        """Let those that share the storage drop what they hold of its old contents: (tensor, its value) of each.
+
+        ``stays``: their places on the tape are the same.
+        """
         kept = [(t, t._value) for t in self.alive()]
         for t, _ in kept:
-            t._forget()
+            t._forget(stays)
         return kept
 
     def alive(self) -> list[Any]:

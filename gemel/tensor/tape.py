@@ -91,12 +91,20 @@ class Accumulate(Edge):
     """Adds the gradient that reaches it to ``.grad`` of a leaf (which it does not keep alive: a tensor whose last
     handle is gone has nobody to read ``.grad``, and a reference back would make every leaf a cycle)."""
 
-    __slots__ = ("_tensor", "post_hooks", "__weakref__")
+    __slots__ = ("_tensor", "post_hooks", "left", "__weakref__")
 
     def __init__(self, tensor: Any, type: TensorType) -> None:
         self._tensor, self.type = weakref.ref(tensor), type
         self.seq, self.hooks, self.mark = 0, None, 0
         self.post_hooks: dict[int, Callable] | None = None
+        #: how the leaf has become another view of its storage in place (``t_``), and so left this place
+        self.left: str | None = None
+
+    def turned(self, type: TensorType, how: str) -> Accumulate:
+        """The leaf's new place once it shows its elements in another order or shape; hooks go along."""
+        new = Accumulate(self.tensor, type)
+        new.hooks, new.post_hooks, self.left = self.hooks, self.post_hooks, how
+        return new
 
     @property
     def tensor(self) -> Any:
@@ -465,6 +473,11 @@ def run_backward(starts: Sequence[tuple[Edge, Any]], space: Any, keep: bool,
                         give(to, d)
             for leaf in leaves:
                 g = pending.pop(leaf)
+                if leaf.left is not None:
+                    raise RuntimeError(
+                        f"invalid gradient at a leaf: it is the gradient of what the leaf was before {leaf.left}() "
+                        f"made another view of it in place. Gradient: {list(g.type.shape)}. Hint: call {leaf.left}() "
+                        f"before the leaf is used, or use {leaf.left.removesuffix('_')}().")
                 if leaf.hooks:
                     g = run_hooks(leaf.hooks, g, space)
                 if leaf in wanted_set:

@@ -278,7 +278,7 @@ class ViewingMethods:
     def _is_view(self: Any) -> bool:
         """Is this tensor a view of another?"""
         alias: Alias | None = self._alias
-        return alias is not None and not alias.is_base
+        return alias is not None and alias.is_view
 
     @property
     def _base(self: Any) -> Any:

@@ -107,6 +107,45 @@ assert not armed and signal.getsignal(signal.SIGINT) is signal.default_int_handl
 print((x.cumsum(0).flip(0) * 3).tolist())
 """
 
+IN_FINALIZER = PRELUDE + """
+import weakref
+from gemel.engine.device import memory
+ignored, order, give_back = [], [], memory._give_back
+sys.unraisablehook = lambda found: ignored.append(found.exc_type)
+
+def ring(block):
+    when = order.pop() if order else None
+    if when == "before":
+        ctrl_c()
+    give_back(block)
+    if when == "after":
+        ctrl_c()
+
+memory._give_back = ring
+x = stored(1.0, 2.0, 3.0)
+for when in ("before", "after"):        # memory of ours is given back
+    y = x * 2
+    assert y.tolist() == [2, 4, 6]
+    order.append(when)
+    del y
+    assert not order and (x * 3).tolist() == [3, 6, 9]
+z = ringing(x + 1)
+x.add_(1)
+bell.append(ctrl_c)
+
+class Observer:                          # a finalizer of the user's that computes
+    def __del__(self):
+        z.numpy()
+        ignored.append("never")
+
+Observer()
+assert not bell and ignored == [KeyboardInterrupt] * 3, ignored
+print(x.tolist(), z.tolist())
+bell.append(ctrl_c)
+interrupted(lambda: ringing(x).numpy())  # the next one arrives
+print((x * 2).tolist())
+"""
+
 STORM = PRELUDE + """
 import random
 SEED, INTERRUPTS = int(os.environ["SEED"]), 60
@@ -185,6 +224,12 @@ def test_while_helpers_compile(tier: str) -> None:
 def test_while_llvm_frees_what_it_has_made() -> None:
     """What llvmlite has given back must not be given back again."""
     check(IN_LLVM, "[18.0, 9.0, 3.0]\n", GEMEL_TIER="0", GEMEL_CACHE="off", GEMEL_HELPERS="0")
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_in_a_finalizer_python_ignores_it_and_nothing_is_lost(tier: str) -> None:
+    """It says so on stderr (``sys.unraisablehook``); what a finalizer was computing is pending again."""
+    check(IN_FINALIZER, "[2.0, 3.0, 4.0] [2.0, 3.0, 4.0]\n[4.0, 6.0, 8.0]\n", GEMEL_TIER=tier)
 
 
 @pytest.mark.parametrize("tier", [*TIERS, "auto"])

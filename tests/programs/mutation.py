@@ -417,15 +417,18 @@ def places(t: torch.Tensor) -> np.ndarray:
 
 def comparable(step: Step, slots: dict[int, torch.Tensor]) -> bool:
     """Is what torch will do defined by more than its memory layout? Not compared: writes to overlapping elements,
-    from elements of the same storage elsewhere, and views whose ``requires_grad`` is their base's."""
+    from elements of the same storage elsewhere, and writes and gradients of what only seems to require one."""
     ts = [slots[n] for n in step.of]
     if any(_broken(t) for t in ts):
         return False
-    if step.op in ("squeeze_", "unsqueeze_", "t_") and ts[0].is_leaf and ts[0].requires_grad:
-        return False
+    if any(_seeming(t) for t in ts):
+        if step.op in ("backward", "gradient", "requires_grad_") or step.op in WRITES and step.grad:
+            return False
     if step.op in ("requires_grad_", "detach_"):
-        memory = [t.untyped_storage().data_ptr() for t in slots.values()]
-        return memory.count(ts[0].untyped_storage().data_ptr()) == 1
+        memory = ts[0].untyped_storage().data_ptr()
+        others = [t for t in slots.values() if t is not ts[0] and t.untyped_storage().data_ptr() == memory]
+        if any(_broken(t) or _seeming(t) or t.requires_grad and t.is_leaf and t._is_view() for t in others):
+            return False
     if step.op not in WRITES or not ts:
         return True
     if len(ts) == 2 and not _floating(ts[0]) and ts[1].requires_grad:
@@ -450,6 +453,27 @@ def comparable(step: Step, slots: dict[int, torch.Tensor]) -> bool:
     return True
 
 
+def _seeming(t: torch.Tensor) -> bool:
+    """Does torch say that a tensor requires a gradient, and drop it? (A view that was made under ``no_grad``, or before
+    ``requires_grad_()``, ``requires_grad_(False)`` or ``detach_()`` of its base, and what is computed from it.)"""
+    if not t.requires_grad:
+        return False
+    if t.grad_fn is None and not t._is_view():
+        return False
+    with torch.enable_grad():
+        stack = [t.grad_fn or t.view_as(t).grad_fn]
+    seen = set()
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        if node.name() == "torch::autograd::AccumulateGrad":
+            return False
+        seen.add(node)
+        stack += [n for n, _ in node.next_functions]
+    return True
+
+
 def acceptable(step: Step, found: Any) -> bool:
     """Is a result of torch one whose strides ours has too (row-major), and of a size that stays small?"""
     if found is None:
@@ -458,8 +482,6 @@ def acceptable(step: Step, found: Any) -> bool:
         return False
     if found._is_view() and step.op == "gradient":
         return False
-    if found._is_view() and found.requires_grad and found.grad_fn is None:
-        return False  # a view of a leaf under no_grad: torch has it require a gradient of its own
     return found.dim() <= MAX_DIMS and found.numel() <= MAX_SIZE and (
         not KINDS[step.op].fresh or found.is_contiguous())
 
@@ -510,11 +532,14 @@ class Mismatch(AssertionError):
 
 def _same_state(step: Step, n: int, ours: Any, theirs: Any) -> None:
     """What can be compared without reading the values."""
-    facts = {
+    facts: dict[str, tuple] = {
         "shape": (tuple(ours.shape), tuple(theirs.shape)), "dtype": (ours.dtype.name, str(theirs.dtype)[6:]),
-        "requires_grad": (ours.requires_grad, theirs.requires_grad), "is_leaf": (ours.is_leaf, theirs.is_leaf),
-        "has grad": (_grad(ours) is not None, _grad(theirs) is not None),
     }
+    if not _seeming(theirs):
+        facts |= {
+            "requires_grad": (ours.requires_grad, theirs.requires_grad), "is_leaf": (ours.is_leaf, theirs.is_leaf),
+            "has grad": (_grad(ours) is not None, _grad(theirs) is not None),
+        }
     if theirs.numel():
         kept = [i for i, size in enumerate(theirs.shape) if size > 1]
         facts["strides"] = ([ours.stride()[i] for i in kept], [theirs.stride()[i] for i in kept])
@@ -554,9 +579,12 @@ def _grad(t: Any) -> Any:
 def _without_bits(got: np.ndarray, want: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Without integers that are the bits of floats, whose last ones may differ, or follow from them."""
     if want.dtype.kind != "i":
-        return got, want
-    small = np.abs(want.astype(np.float64)) < 2.0**40
-    return got[small], want[small]
+        kept = ~(np.abs(got) >= 2.0**62)  # integers as floats
+        return got[kept], want[kept]
+    kept = np.abs(want.astype(np.float64)) < 2.0**40
+    if want.dtype == np.int64:  # what is computed from a NaN is one, of any bits
+        kept &= ~(np.isnan(got.view(np.float64)) & np.isnan(want.view(np.float64)) & (np.abs(got / 2.0**40) >= 1))
+    return got[kept], want[kept]
 
 
 def _same_values(step: Step, n: int, ours: Any, theirs: Any, exact: bool) -> None:
@@ -578,7 +606,7 @@ def run(steps: list[Step]) -> None:
         Mismatch: they differ. Errors of Gemel that are not of the kinds that users see come through.
     """
     theirs, ours = World(torch), World(gemel)
-    loose, written, counted, exact = False, False, True, True
+    loose, written, counted, exact, dropped, turned = False, False, True, True, False, ""
     for step in steps:
         loose = loose or step.op in ("squeeze_", "unsqueeze_", "t_", "mul", "mul_tensor_", "where")
         if not theirs.has(step) or not comparable(step, theirs.slots):
@@ -589,17 +617,26 @@ def run(steps: list[Step]) -> None:
         if step.op == "data":  # has a counter of its own in torch
             counted = False
         written = written or step.op in WRITES
+        if step.op in ("squeeze_", "unsqueeze_", "t_") and not step.grad and theirs.slots[step.of[0]].requires_grad:
+            turned = "leaf" if theirs.slots[step.of[0]].is_leaf and turned != "result" else "result"
+        seeming = step.grad and any(_seeming(theirs.slots[n]) for n in step.of)
+        if (dropped or turned == "result") and step.op in ("backward", "gradient"):
+            break  # torch has dropped a gradient that ours has, or has it for the elements in their old order
         expected = theirs.do(step)
         found = theirs.slots.get(step.out)
         if expected is None and not acceptable(step, found):
             del theirs.slots[step.out]
             continue
+        dropped = dropped or seeming and found is not None and found.requires_grad and not _seeming(found)
         error = ours.do(step)
-        if isinstance(error, UnsupportedError) and step.op == "as_strided":
+        if isinstance(error, UnsupportedError) and (step.op == "as_strided" or "as_strided" in str(error)):
             break
-        if expected is not None and error is None and loose and (
-                "modified by an inplace operation" in str(expected) or "invalid gradient at" in str(expected)):
-            break  # what was saved (here: broadcast, or another view, or a shape) has not changed: ours goes on
+        if expected is not None and error is None and loose and "modified by an inplace operation" in str(expected):
+            break  # what was saved (here: broadcast, or another view) has not changed: ours goes on
+        if "saved tensor that has been detached in-place" in str(expected) and error is None:
+            break
+        if turned and ("invalid gradient at" in str(expected) or "invalid gradient at" in str(error)):
+            break  # ours has the gradient of a view that was read again, and never one for elements in another order
         if expected is not None and error is None and written and "backward through the graph a second time" in str(
                 expected):
             break  # torch frees what a write in place has recorded, ours only what it has saved
@@ -624,7 +661,7 @@ def run(steps: list[Step]) -> None:
         for n, t in theirs.slots.items():
             _same_values(steps[-1], n, ours.slots[n], t, exact)
         for mine, its in zip(ARRAYS["gemel"], ARRAYS["torch"], strict=True):
-            if not np.allclose(*_without_bits(mine, its), equal_nan=True):
+            if not np.allclose(*_without_bits(mine, its), rtol=1e-5, atol=1e-5, equal_nan=True):
                 raise Mismatch(f"memory of an array:\n{mine}\ntorch has\n{its}")
 
 
