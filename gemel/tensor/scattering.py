@@ -7,17 +7,26 @@ from typing import Any
 import numpy as np
 
 from ..engine.base import dtypes as dt
-from ..engine.base.errors import DTypeError, ShapeError
+from ..engine.base.errors import DTypeError, ShapeError, UnsupportedError
 from .advanced import ready_numbers
 from .core import TENSOR_CLASSES, apply_named
 from .dims import wrap_dim
 from .indexing import fitted, put_values
 from .promotion import broadcast_shapes
+from .tape import mode as grad_mode
 
 __all__ = [
     "gather", "index_add", "index_copy", "index_fill", "index_reduce", "index_select", "scatter", "scatter_add",
     "scatter_reduce", "take", "take_along_dim",
 ]
+
+
+def refuse_sparse_gradient(call: str, source: Any, instead: str) -> None:
+    """Raise an error where torch would give ``source`` a gradient that is a sparse tensor."""
+    source._read()
+    if source._edge is not None and grad_mode.grad:
+        raise UnsupportedError(f"{call}: the gradient would be a sparse tensor (layout sparse_coo), and there are no "
+                               f"sparse tensors; {instead} gives the same numbers as a dense one (docs/from-torch.md)")
 
 
 def _checked(index: Any, n: int, axis: int, name: str) -> str:
@@ -52,11 +61,13 @@ def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> An
 
     Raises:
         RuntimeError: the ranks differ, or ``index`` is larger than ``input`` in another axis than ``dim``.
-        IndexError: an index is out of bounds.
+        IndexError: an index is out of bounds. UnsupportedError: ``sparse_grad`` where a gradient is needed.
 
     torch: ``gather``
     """
     shape = input._read().type.shape
+    if sparse_grad:
+        refuse_sparse_gradient("gather(sparse_grad=True)", input, "sparse_grad=False")
     axis = wrap_dim(dim, len(shape))
     x, at = _with_axis(input), _with_axis(index)
     found = apply_named("gather", x, at, attrs=(axis, _checked(at, x._value.type.shape[axis], axis, "gather")))

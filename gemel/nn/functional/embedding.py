@@ -5,12 +5,11 @@ import warnings
 from typing import Any
 
 from ...engine.base import dtypes as dt
-from ...engine.base.errors import ShapeError, UnsupportedError
+from ...engine.base.errors import ShapeError
 from ...engine.runtime.trace import BUILDER
 from ...tensor.core import apply_named, wrap
 from ...tensor.grad_mode import no_grad
-from ...tensor.scattering import _checked
-from ...tensor.tape import mode as grad_mode
+from ...tensor.scattering import _checked, refuse_sparse_gradient
 from .common import cast, check_floating, check_tensor, number, reshape, type_of
 
 __all__ = ["embedding", "embedding_bag", "one_hot"]
@@ -32,9 +31,8 @@ def _check(function: str, index: Any, weight: Any, sparse: bool) -> str:
     check_floating(function, weight, "weight")
     if type_of(weight).ndim != 2:
         raise ShapeError(f"'weight' must be 2-D. Received: {list(type_of(weight).shape)}")
-    if sparse and weight._edge is not None and grad_mode.grad:
-        raise UnsupportedError(f"{function}(sparse=True): sparse gradients are not supported; sparse=False gives the "
-                               f"same numbers")
+    if sparse:
+        refuse_sparse_gradient(f"{function}(sparse=True)", weight, "sparse=False")
     return _checked(index, type_of(weight).shape[0], 0, function)
 
 
@@ -131,7 +129,9 @@ def embedding_bag(input: Any, weight: Any, offsets: Any = None, max_norm: float 
         raise ValueError("offsets has to be a 1D Tensor but got None")
     elif type_of(offsets).ndim != 1:
         raise ValueError("offsets has to be a 1D Tensor")
-    rows = embedding(input, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
+    if sparse:
+        refuse_sparse_gradient("embedding_bag(sparse=True)", weight, "sparse=False")
+    rows = embedding(input, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq)
     padding = _row(padding_idx, type_of(weight).shape[0])
     counted = None if padding is None else cast(input, dt.int64) != padding
     if per_sample_weights is not None:

@@ -68,7 +68,7 @@ class Embedding(_Table):
         padding_idx: a row that gets no gradient and is zero at first.
         max_norm: scale rows down to this norm (of order ``norm_type``), in place, when they are used.
         scale_grad_by_freq: divide a row's gradient by how often it was used.
-        sparse: gradients of the used rows only.
+        sparse: a gradient of the used rows only, as a sparse tensor: refused where a gradient is needed.
 
     Shapes: input (*) of integers, output (*, embedding_dim); ``weight`` is normal at first.
 
