@@ -39,6 +39,7 @@ def test_a_sparse_gradient_is_refused_and_named(call: str) -> None:
         run(weight.detach())
 
 
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")
 @pytest.mark.parametrize("optimizer", ["SGD", "Adagrad"])
 def test_the_dense_gradient_takes_the_same_steps(optimizer: str) -> None:
     table = np.random.default_rng(0).standard_normal((6, 3))
