@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from . import differentiate
-from .core import DATA, DETACHED, Info, apply_named, set_grad, take_along
+from .alias import DATA, DETACHED
+from .core import Info, apply_named, set_grad, take_along
 from .hooks import RemovableHandle
 from .tape import Accumulate, Select
 

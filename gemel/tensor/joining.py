@@ -7,8 +7,9 @@ from typing import Any
 from ..engine.base import dtypes as dt
 from ..engine.base.errors import ShapeError
 from ..engine.runtime.trace import scalar
+from .alias import PLAIN, SIBLINGS
 from .arranging import atleast_1d, atleast_2d, atleast_3d
-from .core import PLAIN, SIBLINGS, TENSOR_CLASSES, apply_named, wrap
+from .core import TENSOR_CLASSES, apply_named, wrap
 from .dims import wrap_dim
 from .movement import broadcast_to, reshape, unsqueeze
 from .promotion import broadcast_shapes

@@ -13,7 +13,8 @@ from ..engine.base.dtypes import DType
 from ..engine.base.errors import UnsupportedError
 from ..engine.ir.types import Shape, row_major
 from ..engine.runtime.trace import scalar
-from .core import Alias, apply_named, check_writable, counted, wrap
+from .alias import Alias
+from .core import apply_named, check_writable, counted, wrap
 from .dims import infer_size, sizes_of, wrap_dim, wrap_dims
 from .storage import Expand, Lens, Permute, reshape_lens, sharing, view_strides
 from .tape import Accumulate, mode

@@ -10,7 +10,8 @@ import numpy as np
 from ..engine.base import dtypes as dt
 from ..engine.runtime import executor
 from . import arranging, joining, movement, promotion
-from .core import TENSOR_CLASSES, Alias, apply_named, base_of, from_array, wrap
+from .alias import Alias
+from .core import TENSOR_CLASSES, apply_named, base_of, from_array, wrap
 from .devices import Size
 from .dims import sizes_of
 from .indexing import index_put_
