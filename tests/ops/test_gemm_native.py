@@ -446,7 +446,7 @@ def check_inner_loop(text: str, instruction: str, name: str) -> None:
     """
     loops = inner_loops(text)
     if instruction != "tdpbf16ps":
-        loops = [lines for lines in loops if not any(line.startswith(("prefetch", "prfm")) for line in lines)]
+        loops = [lines for lines in loops if not any(line.startswith(("prefetcht0", "prfm")) for line in lines)]
     best = max(loops, key=lambda lines: sum(instruction in line for line in lines))
     count = sum(instruction in line for line in best)
     assert count >= (2 if instruction == "tdpbf16ps" else 8), f"{name}: {count} x {instruction}"

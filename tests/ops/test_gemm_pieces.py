@@ -1,4 +1,4 @@
-"""Packed copies of large operands: made and used piece by piece, to the same bits."""
+"""Packed copies of large operands, made and used piece by piece, and products cut into tasks: to the same bits."""
 from __future__ import annotations
 
 from unittest import mock
@@ -9,7 +9,8 @@ import pytest
 from gemel.engine.base import dtypes as dt
 from gemel.engine.ir.types import tensor_type
 from gemel.engine.loops.gemm import schedule
-from tests.ops.test_gemm_native import random, seed
+from gemel.engine.loops.gemm.cut import Cut, Work, choose_cut
+from tests.ops.test_gemm_native import exact, random, run, same, seed
 from tests.plans import Native, program, same_bits
 
 
@@ -42,3 +43,35 @@ def test_copies_of_large_operands_are_small() -> None:
     with mock.patch.object(schedule, "PIECE", 1 << 17):
         parts = Native(p, arrays, True).plan.placement.arena
     assert parts <= 1 << 21 and (whole <= 1 << 21 or parts < whole)
+
+
+@pytest.mark.parametrize("cut", [Cut(1, 2, False, True), Cut(1, 3, True, True), Cut(2, 2, False, True),
+                                 Cut(1, 9, False), Cut(3, 1, False), Cut(2, 4, True)], ids=str)
+@pytest.mark.parametrize("dtype", [dt.float32, dt.bfloat16, dt.int8], ids=lambda d: d.name)
+@pytest.mark.parametrize("layouts", ["NN", "TN"])
+def test_every_cut_covers_the_product(cut: Cut, dtype: dt.DType, layouts: str) -> None:
+    """Chunks that threads share out in groups, too: 13 panels in groups of 5, 5 and 3, or in chunks of two."""
+    for batch, k in ((2, 300), (1, 2304)):
+        m, n = 35, 13 * 48
+        rng = seed(cut, batch, k)
+        a, b = random(rng, (batch, m, k), dtype), random(rng, (batch, k, n), dtype)
+        out = dt.int32 if dtype is dt.int8 else dtype
+        c = np.zeros((batch, m, n), out.numpy)
+        x = np.ascontiguousarray(a.swapaxes(1, 2)).swapaxes(1, 2) if layouts[0] == "T" else a
+        with mock.patch.object(schedule, "choose_cut", lambda work, threads: cut):
+            run(x, b, [c], dtype, out, threads=3)
+        same(c, exact(a, b, out))
+
+
+def test_large_parts_are_shared() -> None:
+    """256 panels of 64 KiB, that every one of 43 chunks reads again, by two threads."""
+    work = Work(1, 43, 256, 24_600.0, 100_000.0, 60_000.0, 64 << 10, 64 << 10, 384 << 10, 0)
+    cut = choose_cut(work, 2)
+    assert cut.shared and cut.part * work.s_pass <= 8 << 20
+    assert not choose_cut(work, 1).shared
+
+
+def test_whole_chunks_are_not_dealt_out_unevenly() -> None:
+    """Eleven panels on two threads: six and five take a tenth longer than the halves of all eleven."""
+    work = Work(1, 11, 64, 6_144.0, 15_000.0, 5_000.0, 16 << 10, 16 << 10, 96 << 10, 0)
+    assert choose_cut(work, 2).part <= 32

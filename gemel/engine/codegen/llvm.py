@@ -288,7 +288,8 @@ class _Module:
 
     def _prefetch(self, i: Instr) -> str:
         self.declare("void @llvm.prefetch.p0(ptr, i32 immarg, i32 immarg, i32 immarg)")
-        return f"call void @llvm.prefetch.p0({self.typed(i.operands[0])}, i32 {int(bool(i.attr))}, i32 3, i32 1)"
+        write, level = i.attr
+        return f"call void @llvm.prefetch.p0({self.typed(i.operands[0])}, i32 {int(write)}, i32 {4 - level}, i32 1)"
 
     def _stack(self, i: Instr) -> None:
         elem, count = i.attr

@@ -315,8 +315,9 @@ class KernelBuilder:
         """Lane ``l`` stores to ``pointer[elements[l]]``, in rising ``l``, where the mask is on."""
         self.emit("scatter", None, (value, pointer, elements, mask))
 
-    def prefetch(self, pointer: Val, write: bool = False) -> None:
-        self.emit("prefetch", None, (pointer,), write)
+    def prefetch(self, pointer: Val, write: bool = False, level: int = 1) -> None:
+        """Fetch the cache line at ``pointer`` into the cache of this level (1 or 2)."""
+        self.emit("prefetch", None, (pointer,), (write, level))
 
     def stack(self, elem: str, count: int) -> Val:
         """``count`` elements on the stack, aligned to 64 bytes; hoisted to the entry of the kernel."""

@@ -42,6 +42,7 @@ class LineStructure(kernel.Structure):
 
 class _Writer(kernel.Writer):
     parameters = PARAMETERS
+    fetches = False  # weights are small
 
     def __init__(self, name: str, target: Target, structure: LineStructure) -> None:
         super().__init__(name, target, structure)

@@ -33,6 +33,7 @@ class PositionStructure(kernel.Structure):
 
 class _Writer(kernel.Writer):
     parameters = PARAMETERS
+    fetches = False  # weights are small
 
     def pack_panel(self, panel: Val) -> None:
         k, p, arith = self.k, self.p, self.arith

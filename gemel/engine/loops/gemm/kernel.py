@@ -35,7 +35,7 @@ AHEAD = 16  # steps of k: so far ahead rows are prefetched by a tile that packs 
 PARAMETERS = (
     "batch1", "batch2",                          # sizes of the inner two of three batch dimensions
     "s_count", "s_panels", "s_parts", "s_block",
-    "v_count", "v_panels", "v_wide", "v_chunks",
+    "v_count", "v_panels", "v_wide", "v_chunks", "v_group",
     "k", "steps", "pass_steps",                  # elements and steps of k in all, steps in one pass
     "s_batch0", "s_batch1", "s_batch2", "s_row", "s_step", "s_panel",
     "v_batch0", "v_batch1", "v_batch2", "v_free", "v_step",
@@ -74,8 +74,10 @@ class Writer:
     """Writes one kernel; members set by a method hold until the next task or pass."""
 
     parameters = PARAMETERS
+    fetches = True  # is the scalar operand so large that it comes from beyond the second-level cache?
     unit: Val     # of the vector panel at work: its first vector
     vectors: Val  # and how many it has
+    strip: tuple[Val, Val]  # the block of scalar panels at work
 
     def __init__(self, name: str, target: Target, structure: Structure) -> None:
         self.k = k = KernelBuilder(name, target.native)
@@ -106,10 +108,16 @@ class Writer:
     def place_of(self, task: Val) -> tuple[Val, Val, Val]:
         """The batch entry, the part and the chunk of a task."""
         k, p = self.k, self.p
-        # chunks first: a thread's share, a row of tasks, is then whole parts of all chunks, larger ones and others
-        rest = k.udiv(task, p["v_chunks"])
-        entry = k.udiv(rest, p["s_parts"])
-        return entry, rest - entry * p["s_parts"], task - rest * p["v_chunks"]
+        # chunks first: a thread's share, a row of tasks, is then whole parts of all chunks, larger ones and others;
+        # or, where chunks are grouped, all parts of a group
+        chunks, parts = p["v_chunks"], p["s_parts"]
+        entry = k.udiv(task, chunks * parts)
+        rest = task - entry * (chunks * parts)
+        first = k.udiv(rest, p["v_group"] * parts) * p["v_group"]
+        rest = rest - first * parts
+        size = k.smin(p["v_group"], chunks - first)
+        part = k.udiv(rest, size)
+        return entry, part, first + rest - part * size
 
     def task(self, task: Val) -> None:
         k, p = self.k, self.p
@@ -134,6 +142,7 @@ class Writer:
 
         def strip(start: Val) -> None:  # a block of scalar panels
             stop = k.smin(self.p1, start + p["s_block"])
+            self.strip = start, stop
 
             def vector_panel(j: Val) -> None:
                 self.unit, self.vectors = self.unit_of(j), self.vectors_of(j)
@@ -255,11 +264,27 @@ class Writer:
         if self.s.s_mode == "packed":
             start = k.offset(self.s_base, panel * p["s_panel"] + begin * (height * group), elem)
             rows = [k.offset(start, i * group, elem) for i in range(height)]
-            return Stream(self.s_dtype, rows, k.i64(height * group))
+            return Stream(self.s_dtype, rows, k.i64(height * group), ahead=self.s_ahead(panel, begin))
         step = k.i64(1) if self.s.s_mode == "k" else p["s_step"]
         start, last = k.offset(self.s_base, begin * step, elem), p["s_count"] - 1
         return Stream(self.s_dtype, [k.offset(start, k.smin(row + i, last) * p["s_row"], elem) for i in range(height)],
                       step)
+
+    def s_ahead(self, panel: Val, begin: Val) -> Val | None:
+        """Where the packed scalars of the next tile of the strip begin.
+
+        They are one stream of cache lines, and the processor alone does not fetch far enough ahead (eight rows in place
+        are eight streams: there it does).
+        """
+        # steps of other instruction sets have few instructions to spare, those of bytes no register
+        if not self.fetches or self.target.isa != "avx512" or isinstance(self.arith, arithmetic.Bytes):
+            return None
+        k, p, (first, stop) = self.k, self.p, self.strip
+        below = k.compare("slt", panel + 1, stop)  # else the next block of k
+        panel, begin = k.select(below, panel + 1, first), k.select(
+            below, begin, begin + self.arith.block // self.arith.group)
+        at = panel * p["s_panel"] + begin * (self.shape.height * self.arith.group)
+        return k.offset(self.s_base, at, self.elem(self.s_dtype))
 
     def left(self, panel: Val, row: Val, begin: Val) -> tuple[Val, Val, Val]:
         """The scalar operand in tiles: pointer, bytes from row to row, bytes from tile to tile of k."""

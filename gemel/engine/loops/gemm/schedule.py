@@ -49,6 +49,9 @@ TASK_CYCLES = 12_000       # a task worth sharing: some times what waking a work
 PIECE = 32 << 20           # a packed copy of more bytes than this is made and used piece by piece
 FEW_LANES = 64             # rows of tiles are read in place for so few lanes
 
+NEAR_BYTES = 2 << 20       # an operand up to this size is packed from the second-level caches;
+FAR_CYCLES = 0.5           # others cost so much more an element, four times that where the copy goes back there
+
 #: cycles an element costs, measured on AVX2 and on AVX-512
 PACK_CYCLES = {"free": 0.3, "k": 0.5, "any": 2.0}
 PACKING_TILE_CYCLES = 0.1  # the same where the first tile that reads a panel packs it
@@ -569,10 +572,12 @@ def _tiled(p: GemmProblem, arith: Arithmetic, choice: Choice, a: Operand, b: Ope
     cycles = estimate(p, choice, arith) * entries
     packs = pack.mode_of(v.free, v.along, v.count, p.k)
     packed = shape.vectors * lanes * p.k if choice.v_mode == "task" else 0
+    far = FAR_CYCLES if v.count * p.k * v.dtype.itemsize > NEAR_BYTES else 0.0
     cut = choose_cut(Work(
         entries, v_panels, s_panels, _tile_cycles(shape.height, shape.vectors, arith) * steps + TILE_CYCLES,
-        packed * PACK_CYCLES[packs], packed * _task_pack(packs, arith),
-        shape.height * steps * panel_bytes, pass_steps * shape.vectors * lanes * panel_bytes,
+        packed * (PACK_CYCLES[packs] + 4 * far), packed * (_task_pack(packs, arith) + far),
+        shape.height * steps * panel_bytes, shape.height * pass_steps * panel_bytes,
+        pass_steps * shape.vectors * lanes * panel_bytes,
         tile if pass_steps < steps else 0), threads if cycles >= 2 * TASK_CYCLES else 1)
     chunk, part = cut.chunk, cut.part
     chunks, parts = -(-v_panels // chunk), -(-s_panels // part)
@@ -606,7 +611,7 @@ def _tiled(p: GemmProblem, arith: Arithmetic, choice: Choice, a: Operand, b: Ope
         "batch1": batch[1], "batch2": batch[2],
         "s_count": s.count, "s_panels": s_panels, "s_parts": parts, "s_block": s_block,
         "v_count": v.count, "v_panels": v_panels, "v_wide": v_wide, "v_chunks": chunks,
-        "k": p.k, "steps": steps, "pass_steps": pass_steps,
+        "v_group": -(-chunks // threads) if cut.shared else chunks, "k": p.k, "steps": steps, "pass_steps": pass_steps,
         **_batch("s_batch", s_strides), "s_row": s.free, "s_step": s.along, "s_panel": s_panel,
         **_batch("v_batch", v_strides), "v_free": v.free, "v_step": v.along,
         "sums": sums, "totals": sums + tiles * tile,

@@ -40,12 +40,14 @@ class Stream:
         dtype: elements read in place; None: packed panels. start: pointers (one a row of the scalar operand; one
             for vectors) at the block's first step. step: elements from one step of k to the next.
         table: where each step's offset in elements (i64) is looked up instead.
+        ahead: what the tile after this one begins with: it is fetched while this one computes, as far as this one goes.
     """
 
     dtype: DType | None
     start: Sequence[Val]
     step: Val
     table: Val | None = None
+    ahead: Val | None = None
 
     def at(self, k: KernelBuilder, number: Val) -> Val:
         """Elements from the start to a step."""
@@ -77,6 +79,8 @@ def chain(k: KernelBuilder, arith: Stepwise, height: int, vectors: int, steps: V
     def step(number: Val, *sums: Val) -> list[Val]:
         result = list(sums)
         columns, moved = loaded(number), s.at(k, number)
+        if s.ahead is not None:
+            k.prefetch(k.offset(s.ahead, moved, s_elem), level=2)
         for i in range(height):
             scalar = arith.load_scalar(k, k.offset(s.start[i], moved, s_elem), s.dtype)
             for j in range(vectors):
