@@ -80,7 +80,7 @@ _install_frames()
 _relax_collector()
 
 #: submodules that are imported when they are first used, so that ``import gemel`` stays short
-_LAZY = frozenset(("amp", "autograd", "backends", "compiler", "cuda", "debug", "fft", "func", "linalg",
+_LAZY = frozenset(("amp", "autograd", "backends", "compiler", "cpu", "cuda", "debug", "fft", "func", "linalg",
                    "models", "nn", "optim", "random", "serialization", "signal", "special", "testing", "utils",
                    "vision"))
 #: functions of such submodules

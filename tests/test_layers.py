@@ -18,6 +18,7 @@ ABOVE = {
     "fft": {"tensor", "autograd"},
     "special": {"tensor"},
     "signal": {"tensor"},
+    "cpu": set(),
     "cuda": set(),
     "amp": {"tensor"},
     "backends": set(),

@@ -78,6 +78,15 @@ def test_the_program_goes_on_and_a_look_waits():
     assert not flying()
 
 
+def test_synchronize_runs_what_is_pending_and_waits():
+    y, want = in_flight()
+    z = y + 1
+    gemel.cpu.synchronize()
+    flushes = gemel.debug.counters()["flushes"]
+    assert not flying()
+    assert (z.numpy() == want + 1).all() and gemel.debug.counters()["flushes"] == flushes
+
+
 def test_the_next_plan_comes_after_it():
     y, want = in_flight()
     z = (y * 2).sum(1)

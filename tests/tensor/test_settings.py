@@ -122,3 +122,9 @@ def test_assert_close_refuses():
     for wrong in (lambda m: m.testing.assert_close(1.0, 1.0, rtol=0.1), lambda m: m.testing.assert_close("a", "a")):
         same_error(wrong)
     gemel.testing.assert_close(np.ones(3), gemel.ones(3, dtype=gemel.float64))
+
+
+@pytest.mark.parametrize("name", gemel.cpu.__all__)
+def test_the_cpu_answers_as_torchs_does(name):
+    arguments = ("cpu",) if name in ("set_device", "synchronize") else ()
+    assert getattr(gemel.cpu, name)(*arguments) == getattr(torch.cpu, name)(*arguments)
