@@ -74,7 +74,7 @@ def _pause(target: Target) -> str:
     return '  call void asm sideeffect "yield", ""()'
 
 
-def _sleep(words: list[str]) -> list[str]:
+def _sleep() -> list[str]:
     """Wait until the generation changes: a futex on Linux, a short sleep elsewhere."""
     number = _SYS_FUTEX.get(platform.machine())
     if sys.platform.startswith("linux") and number:
@@ -173,7 +173,7 @@ out:
 }}"""
 
 
-def _launched_text(target: Target, fields: list[str]) -> list[str]:
+def _launched(target: Target, fields: list[str]) -> list[str]:
     """``advance`` (walk a launched plan for a slice; is it over?), ``gemel_launch`` and ``gemel_join``."""
     return [
         "define internal i1 @advance(ptr %pool, ptr %ctx, ptr %scratch, i64 %me) nounwind {", *fields,
@@ -257,11 +257,9 @@ def _launched_text(target: Target, fields: list[str]) -> list[str]:
         "over:", "  ret i64 1", "}"]
 
 
-def module_text(target: Target | None = None) -> str:
-    """LLVM text of ``SYMBOLS``."""
-    target = target or host()
-    fields = [_pool_field(f) for f in POOL]
-    run_tasks = f"""
+def _run_tasks() -> str:
+    """``run_tasks``: take tasks of the open step, of this thread's share first, until none is left."""
+    return f"""
 define internal void @run_tasks(ptr %pool, ptr %scratch, i64 %me) nounwind {{
 entry:
 {_pool_field("job")}
@@ -317,7 +315,11 @@ next:
 out:
   ret void
 }}"""
-    worker = "\n".join([
+
+
+def _worker(target: Target, fields: list[str]) -> str:
+    """``gemel_worker``: the life of a worker."""
+    return "\n".join([
         "define void @gemel_worker(ptr %pool, ptr %scratch, i64 %me) nounwind {", "entry:", *fields,
         "  br label %idle",
         "idle:",
@@ -363,7 +365,7 @@ out:
         "  %run_on = icmp eq i64 %stop2, 0",
         "  %doze = and i1 %same, %run_on",
         "  br i1 %doze, label %futex, label %awake",
-        "futex:", *_sleep([]), "  br label %awake",
+        "futex:", *_sleep(), "  br label %awake",
         "awake:",
         "  %s1 = atomicrmw sub ptr %p_sleepers, i64 1 seq_cst",
         "  br label %idle_again",
@@ -381,12 +383,20 @@ out:
         "[ %last, %fly ]",
         "  br label %idle",
         "leave:", "  ret void", "}"])
-    stop = "\n".join([
+
+
+def _stop(fields: list[str]) -> str:
+    """``gemel_stop``: let the workers leave."""
+    return "\n".join([
         "define void @gemel_stop(ptr %pool) nounwind {", "entry:", *fields,
         "  store atomic i64 1, ptr %p_stop seq_cst, align 8",
         "  %bump = atomicrmw add ptr %p_ticket, i64 8589934592 seq_cst",  # two generations: still closed
         *_wake(), "  ret void", "}"])
-    parallel = "\n".join([
+
+
+def _parallel(target: Target, fields: list[str]) -> str:
+    """``parallel``: open a step, work on it, close it and wait for those that have joined."""
+    return "\n".join([
         "define internal void @parallel(ptr %pool, ptr %scratch, i64 %me) nounwind {", "entry:", *fields,
         "  %job = load ptr, ptr %p_job", _word("job", 5, "p_units"), "  %units = load i64, ptr %p_units",
         "  %helpers = load i64, ptr %p_workers", "  %threads = add i64 %helpers, 1",
@@ -420,6 +430,10 @@ out:
         "  br i1 %done, label %out, label %rest",
         "rest:", _pause(target), "  br label %join",
         "out:", "  ret void", "}"])
+
+
+def _walk() -> str:
+    """``walk``: walk a table from a row on, to its end, to what Python has to do, or for a slice of time."""
     loads = []
     for i, name in enumerate(CONTEXT):
         if name == "scratch":
@@ -429,7 +443,7 @@ out:
     step_fields = [f"  %q_{n} = getelementptr i64, ptr %row, i64 {i}" for n, i in
                    (("op", OP), ("fn", FUNCTION), ("args", ARGS), ("nargs", N_ARGS), ("params", PARAMS),
                     ("tasks", TASKS), ("grain", GRAIN), ("flags", FLAGS))]
-    run = "\n".join([
+    return "\n".join([
         "define internal i64 @walk(ptr %ctx, i64 %start, ptr %scratch, i64 %me) nounwind {", "entry:", *loads,
         "  %job = alloca [6 x i64], align 64",
         "  %pool_job = getelementptr i64, ptr %pool, i64 " + str(POOL.index("job") * POOL_STRIDE),
@@ -539,13 +553,14 @@ out:
         "  %pc_next = phi i64 [ %pc1, %tick ], [ %pc_after, %clock ], [ %pc1, %store ], [ %pc1, %dynset ], "
         "[ %pc1, %dynread ]",
         "  br label %fetch", "}"])
-    entries = "\n".join([
-        "define i64 @gemel_run(ptr %ctx, i64 %start) nounwind {", _word("ctx", CONTEXT.index("scratch"), "p_scratch"),
-        "  %scratch = load ptr, ptr %p_scratch",
-        "  %at = call i64 @walk(ptr %ctx, i64 %start, ptr %scratch, i64 0)", "  ret i64 %at", "}",
-        *_launched_text(target, fields)])
-    now = """
-define internal i64 @now_ns() nounwind {
+
+
+_RUN = "\n".join([
+    "define i64 @gemel_run(ptr %ctx, i64 %start) nounwind {", _word("ctx", CONTEXT.index("scratch"), "p_scratch"),
+    "  %scratch = load ptr, ptr %p_scratch",
+    "  %at = call i64 @walk(ptr %ctx, i64 %start, ptr %scratch, i64 0)", "  ret i64 %at", "}"])
+
+_NOW = """define internal i64 @now_ns() nounwind {
   %ts = alloca [2 x i64], align 8
   %r = call i32 @clock_gettime(i32 1, ptr %ts)
   %s = load i64, ptr %ts
@@ -555,11 +570,17 @@ define internal i64 @now_ns() nounwind {
   %t = add i64 %b, %n
   ret i64 %t
 }"""
+
+
+def module_text(target: Target | None = None) -> str:
+    """LLVM text of ``SYMBOLS``."""
+    target = target or host()
+    fields = [_pool_field(f) for f in POOL]
     declares = ["declare i64 @syscall(i64, ...)", "declare i32 @usleep(i32)", "declare i32 @clock_gettime(i32, ptr)"]
     if target.triple.startswith("x86_64"):
         declares.append("declare void @llvm.x86.sse2.pause()")
-    placing = [_KEEP_OFF] if PLACES else []
-    return "\n".join([run_tasks, worker, stop, *placing, parallel, now, run, entries, *declares, ""])
+    return "\n".join([_run_tasks(), _worker(target, fields), _stop(fields), *([_KEEP_OFF] if PLACES else []),
+                      _parallel(target, fields), _walk(), _RUN, *_launched(target, fields), _NOW, *declares, ""])
 
 
 SYMBOLS = ("gemel_run", "gemel_launch", "gemel_join", "gemel_worker", "gemel_stop")

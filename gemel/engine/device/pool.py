@@ -51,7 +51,7 @@ class Pool:
         self.workers: list[threading.Thread] = []
         self.pid = os.getpid()
         self.launch = native.LAUNCH(library.address["gemel_launch"])
-        self.join = native.JOIN(library.address["gemel_join"])
+        self._join = native.JOIN(library.address["gemel_join"])
 
     def _set(self, field: str, value: int) -> None:
         self.words[native.POOL.index(field) * native.POOL_STRIDE] = value
@@ -59,6 +59,10 @@ class Pool:
     def flying(self) -> bool:
         """Is a launched plan still running?"""
         return self.words[native.POOL.index("flying") * native.POOL_STRIDE] != 0
+
+    def help(self, slice_ns: int) -> bool:
+        """Work on a launched plan for so long at most; is it over?"""
+        return self._join(self.address, self.scratch[0].ptr, slice_ns) != 0
 
     def halt(self) -> None:
         """Let a launched plan end at its next pause."""

@@ -10,13 +10,29 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Container
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from ..base.forks import fork_lock
 from ..base.interrupts import undisturbed
 
-if TYPE_CHECKING:
-    from .pool import Pool
+
+class Workers(Protocol):
+    """What the stream asks of a pool."""
+
+    def launch(self, context: int, start: int, /) -> None:
+        """Let the workers walk a table from row ``start`` on."""
+
+    def flying(self) -> bool:
+        """Do they?"""
+        ...
+
+    def help(self, slice_ns: int) -> bool:
+        """Work with them; are they done?"""
+        ...
+
+    def halt(self) -> None:
+        """Let them stop at their next pause."""
+
 
 _SLICE_NS = 50_000_000  # after which a waiting thread looks for signals
 _POLL = 20e-6  # seconds between two looks of a thread that may not help
@@ -24,11 +40,11 @@ _POLL = 20e-6  # seconds between two looks of a thread that may not help
 #: addresses that the plan in flight uses, and more; empty when no plan is in flight
 bases: Container[int] = ()
 _plan: Any = None  # whose tables it walks
-_pool: Pool | None = None
+_pool: Workers | None = None
 _number = 0  # of launches so far
 
 
-def launch(plan: Any, pool: Pool, start: int) -> None:
+def launch(plan: Any, pool: Workers, start: int) -> None:
     """Let the workers of ``pool`` walk the table of ``plan`` from row ``start`` on.
 
     The caller holds ``run_lock``, and no plan is in flight. The plan's ``bases`` are its addresses. Its context holds
@@ -42,7 +58,7 @@ def launch(plan: Any, pool: Pool, start: int) -> None:
     _number += 1
 
 
-def announce(plan: Any, pool: Pool) -> None:
+def announce(plan: Any, pool: Workers) -> None:
     """From here on ``plan`` is waited for."""
     global bases, _plan, _pool
     _plan, _pool, bases = plan, pool, plan.bases
@@ -54,7 +70,7 @@ def land() -> None:
     pool = _pool
     if pool is None:
         return
-    while not pool.join(pool.address, pool.scratch[0].ptr, _SLICE_NS):
+    while not pool.help(_SLICE_NS):
         continue  # a signal is noticed here
     bases, _plan, _pool = (), None, None
 
