@@ -211,11 +211,14 @@ class Node(Edge):
         return found.record(record, values)
 
     def release(self) -> None:
-        """Free what was saved (a window keeps its place, which is numbers: views can be gone through again)."""
-        if (self.inputs or self.outputs) and self.op.name != "dynamic_slice":
+        """Free what was saved; numbers that torch keeps beside the graph stay, so that it can be gone through again."""
+        if (self.inputs or self.outputs) and self.op.name not in _NUMBERS:
             self.inputs = self.outputs = None
             self.freed = True
 
+
+#: operations that save nothing but numbers: where a window starts, ``alpha``, a weight
+_NUMBERS = frozenset(("dynamic_slice", "add_scaled", "lerp_scalar"))
 
 FREED = ("Trying to backward through the graph a second time (or directly access saved tensors after they have "
          "already been freed). Saved intermediate values of the graph are freed when you call .backward() or "
