@@ -65,7 +65,7 @@ def test_every_cut_covers_the_product(cut: Cut, dtype: dt.DType, layouts: str) -
 
 def test_large_parts_are_shared() -> None:
     """256 panels of 64 KiB, that every one of 43 chunks reads again, by two threads."""
-    work = Work(1, 43, 256, 24_600.0, 100_000.0, 60_000.0, 64 << 10, 64 << 10, 384 << 10, 0)
+    work = Work(1, 43, 256, 24_600.0, 226_000.0, 60_000.0, 64 << 10, 64 << 10, 384 << 10, 0)
     cut = choose_cut(work, 2)
     assert cut.shared and cut.part * work.s_pass <= 8 << 20
     assert not choose_cut(work, 1).shared

@@ -464,8 +464,9 @@ def _positions(context: Context, g: Group, side: _Side, arith: Plain, shape: Sha
     values = {
         "batch1": side.images, "batch2": side.groups, "s_count": side.lanes, "s_panels": s_panels, "s_parts": parts,
         "s_block": s_block, "v_count": side.positions, "v_panels": v_panels, "v_wide": wide,
-        "v_chunks": chunks, "v_group": chunks, "k": k, "steps": steps, "pass_steps": pass_steps, "s_batch0": 0,
-        "s_batch1": 0, "s_batch2": layout.entry, "s_row": 0, "s_step": 0, "s_panel": shape.height * steps * arith.group,
+        "v_chunks": chunks, "v_group": chunks, "v_ahead": 0, "k": k, "steps": steps, "pass_steps": pass_steps,
+        "s_batch0": 0, "s_batch1": 0, "s_batch2": layout.entry, "s_row": 0, "s_step": 0,
+        "s_panel": shape.height * steps * arith.group,
         "v_batch0": 0, "v_batch1": x[0], "v_batch2": x[1] * side.channels, "v_free": 0, "v_step": 0, "sums": sums,
         "totals": sums + tiles * tile, "channels": side.channels, "x_channel": x[1],
     }

@@ -23,9 +23,10 @@ VECTOR_STREAM = 32.0      # in packed panels
 # bytes a cycle of what is read again, for every chunk, where the last-level cache keeps all of it, and none of it; it
 # hides behind products that take longer
 AGAIN_NEAR, AGAIN_FAR = 32.0, 9.0
-KEPT_BYTES = 4 << 20, 16 << 20  # how much it keeps whole, and of how much it keeps nothing: other programs use it, too
+KEPT_BYTES = 8 << 20, 20 << 20  # how much it keeps whole, and of how much it keeps nothing: other programs use it, too
 ROOMY_BYTES = 256 << 10   # several vector panels up to this size leave the second-level cache to scalars
-CROWDED = 0.03            # of the time: what more of them cost
+CROWDED = 0.03            # of the time of the products: what more of them cost
+SHARED = 0.015            # and what it costs that two threads read the same scalars at a time
 DISTURBED = 0.04          # of a task's time: what a thread may wait for another, on average
 MOST = 8                  # tasks of a thread, at most
 LEAST = 4                 # chunks of a thread, at least, where parts are shared
@@ -108,6 +109,8 @@ def _cycles(w: Work, cut: Cut, threads: int) -> float:
         task += chunk * w.pack_here
     if cut.chunk > 1 and cut.chunk * w.v_bytes > ROOMY_BYTES:
         task += CROWDED * products
+    if cut.shared:
+        task += SHARED * products
     all_read = cut.part * w.s_pass * (1 if cut.shared else min(threads, w.entries * parts))
     lost = min(1.0, max(0.0, (all_read - KEPT_BYTES[0]) / (KEPT_BYTES[1] - KEPT_BYTES[0])))
     again = part * w.s_bytes * ((1 - lost) / AGAIN_NEAR + lost / AGAIN_FAR)

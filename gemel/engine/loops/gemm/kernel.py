@@ -31,11 +31,12 @@ from .operand import first_vector
 from .tile import Shape, Stream, chain, gathered, hold
 
 AHEAD = 16  # steps of k: so far ahead rows are prefetched by a tile that packs them
+LINE = 64   # bytes of a cache line
 #: i64 parameters, in order; behind them, for each epilogue array, those of ``arrays.ARRAY``
 PARAMETERS = (
     "batch1", "batch2",                          # sizes of the inner two of three batch dimensions
     "s_count", "s_panels", "s_parts", "s_block",
-    "v_count", "v_panels", "v_wide", "v_chunks", "v_group",
+    "v_count", "v_panels", "v_wide", "v_chunks", "v_group", "v_ahead",
     "k", "steps", "pass_steps",                  # elements and steps of k in all, steps in one pass
     "s_batch0", "s_batch1", "s_batch2", "s_row", "s_step", "s_panel",
     "v_batch0", "v_batch1", "v_batch2", "v_free", "v_step",
@@ -78,6 +79,7 @@ class Writer:
     unit: Val     # of the vector panel at work: its first vector
     vectors: Val  # and how many it has
     strip: tuple[Val, Val]  # the block of scalar panels at work
+    after: Val    # where the first row of the next task's vector panel is
 
     def __init__(self, name: str, target: Target, structure: Structure) -> None:
         self.k = k = KernelBuilder(name, target.native)
@@ -91,6 +93,8 @@ class Writer:
         #: None: packed panels
         self.s_dtype = None if structure.s_mode == "packed" else structure.s_dtype
         self.v_dtype = structure.v_dtype if structure.v_mode == "direct" else None
+        #: may a panel be packed by the first tile that reads it?
+        self.packs_with_tiles = structure.v_mode == "free" and not isinstance(structure.arith, Tiles)
 
     def elem(self, dtype: DType | None) -> str:
         return self.arith.panel if dtype is None else element.memory(dtype)
@@ -130,6 +134,11 @@ class Writer:
         self.p0, self.p1 = (k.udiv(x * p["s_panels"], p["s_parts"]) for x in (part, part + 1))
         self.j0, self.j1 = (k.udiv(x * p["v_panels"], p["v_chunks"]) for x in (chunk, chunk + 1))
         self.unit0 = self.unit_of(self.j0)
+        if self.packs_with_tiles:
+            entry, _, chunk = self.place_of(task + 1)
+            base = moved(k, self.v_at, entry_of(k, entry, p), p, "v_batch", self.elem(source))
+            lane = self.unit_of(k.udiv(chunk * p["v_panels"], p["v_chunks"])) * self.arith.lanes
+            self.after = k.offset(base, lane, self.elem(source))
         k.loop(0, p["steps"], p["pass_steps"], body=self.one_pass, nonempty=True)
 
     def one_pass(self, first: Val) -> None:
@@ -166,7 +175,7 @@ class Writer:
         k = self.k
 
         def panel(j: Val) -> None:
-            if self.s.v_mode != "free" or isinstance(self.arith, Tiles):
+            if not self.packs_with_tiles:
                 self.pack_panel(j)
                 return
             k.if_(self.packs_itself(self.unit_of(j + 1)), lambda: None, lambda: self.pack_panel(j))
@@ -204,6 +213,8 @@ class Writer:
         stop = k.smin(self.pass_end, begin + arith.block // arith.group)
         row, lane = i * self.shape.height, self.unit * arith.lanes
 
+        if self.packs_with_tiles:
+            self.fetch_panel(i, lane, at)
         fresh = k.compare("eq", k.and_(begin, self.border), k.i64(0))
         deep = k.compare("sgt", p["steps"], self.border + 1)
         last = k.compare("eq", stop, p["steps"])
@@ -219,7 +230,7 @@ class Writer:
 
             def product(right: Stream | Callable[[Val], list[Val]], arith: Stepwise = arith) -> tuple[Val, ...]:
                 return chain(k, arith, self.shape.height, vectors, steps, left, right)
-            if self.s.v_mode == "free":
+            if self.packs_with_tiles:
                 packs = k.and_(k.compare("eq", i, self.p0), self.packs_itself(self.unit + self.vectors))
                 block = k.if_(packs, lambda: product(self.packing(lane, vectors, begin, at)), lambda: product(v))
             else:
@@ -326,6 +337,24 @@ class Writer:
                 found.append(value)
             return found
         return step
+
+    def fetch_panel(self, i: Val, lane: Val, at: Val) -> None:
+        """Fetch some rows of the vector panel that is packed next: in the next pass, or by the next task.
+
+        All tiles together fetch all of it. It may not exist: nothing reads it then.
+        """
+        k, p, elem, group = self.k, self.p, element.memory(self.s.v_dtype), self.arith.group
+        last = k.compare("eq", self.pass_end, p["steps"])
+        here = k.offset(self.v_base, lane + self.pass_end * group * p["v_step"], elem)
+        first = (at * group + (i - self.p0) * p["v_ahead"]) * p["v_step"]
+        start = k.offset(k.select(last, self.after, here), first, elem)
+        size = self.width * arithmetic.nbytes(elem)
+
+        def row(number: Val) -> None:
+            begin = k.offset(start, number * p["v_step"], elem)
+            for place in (*range(0, size - 1, LINE), size - 1):
+                k.prefetch(k.offset(begin, place, "i8"), level=2)
+        k.loop(0, p["v_ahead"], body=row)
 
     def finish(self, at: Val, row: Val, lane: Val) -> None:
         k, p = self.k, self.p

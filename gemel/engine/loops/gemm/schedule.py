@@ -611,7 +611,9 @@ def _tiled(p: GemmProblem, arith: Arithmetic, choice: Choice, a: Operand, b: Ope
         "batch1": batch[1], "batch2": batch[2],
         "s_count": s.count, "s_panels": s_panels, "s_parts": parts, "s_block": s_block,
         "v_count": v.count, "v_panels": v_panels, "v_wide": v_wide, "v_chunks": chunks,
-        "v_group": -(-chunks // threads) if cut.shared else chunks, "k": p.k, "steps": steps, "pass_steps": pass_steps,
+        "v_group": -(-chunks // threads) if cut.shared else chunks,
+        "v_ahead": -(-arith.block // part) if far and chunk == 1 else 0,  # rows a tile fetches of the next chunk
+        "k": p.k, "steps": steps, "pass_steps": pass_steps,
         **_batch("s_batch", s_strides), "s_row": s.free, "s_step": s.along, "s_panel": s_panel,
         **_batch("v_batch", v_strides), "v_free": v.free, "v_step": v.along,
         "sums": sums, "totals": sums + tiles * tile,
