@@ -759,7 +759,7 @@ def export(t: TensorCore, reason: str) -> np.ndarray:
     t._read()
     cell = t._shared().cell
     while True:
-        if (array := seen_by_others(cell)) is not None:
+        if cell.foreign is not None and (array := seen_by_others(cell)) is not None:
             return array
         version = cell.version
         whole = _whole(cell).value
@@ -774,10 +774,10 @@ def export(t: TensorCore, reason: str) -> np.ndarray:
             if (whole.form is not whole.type or buffer.__class__ is not memory.Buffer or buffer.foreign
                     or next(map(sys.getrefcount, (whole,))) > known or next(map(sys.getrefcount, (buffer,))) > 5):
                 whole = from_array(array)
+                array = executor.to_array(whole.buffer, whole.type, whole.form)
             cell.value, cell.foreign = whole, ExportedMemory(whole)
             whole.cell, whole.version = cell.ref, cell.tracked
             cell.version += 1
             kept = cell.forget(True)
-            array = cell.foreign.contents()
         del kept
         return array

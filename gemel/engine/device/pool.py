@@ -49,7 +49,6 @@ class Pool:
         self._set("spins", _SPINS)
         self.scratch: list[Buffer] = [allocate(SCRATCH_BYTES) for _ in range(threads)]
         self.workers: list[threading.Thread] = []
-        self.pid = os.getpid()
         self.launch = native.LAUNCH(library.address["gemel_launch"])
         self._join = native.JOIN(library.address["gemel_join"])
 
@@ -100,9 +99,6 @@ class Pool:
 
     def stop(self) -> None:
         """Let the workers leave their loop and wait for them; harmless when none run."""
-        if self.pid != os.getpid():  # a forked child: the threads do not exist here
-            self.workers.clear()
-            return
         self._set("places", 0)  # the system gives their numbers to others
         if self.workers:
             native.STOP_POOL(self.library.address["gemel_stop"])(self.address)
@@ -121,7 +117,7 @@ leaving = 0
 def pool(library) -> Pool:
     """The process's pool, started on first use and again after a fork or a change of ``GEMEL_THREADS``."""
     found = _pool
-    if found is not None and found.pid == os.getpid() and found.setting == flags.THREADS:
+    if found is not None and found.setting == flags.THREADS:
         return found
     with _change:
         return _replace(library, flags.THREADS)
@@ -129,7 +125,7 @@ def pool(library) -> Pool:
 
 def _replace(library, setting: int) -> Pool:
     global _pool
-    if _pool is None or _pool.pid != os.getpid() or _pool.setting != setting:
+    if _pool is None or _pool.setting != setting:
         if _pool is not None:
             _pool.stop()
         _pool = Pool(library, setting)
@@ -146,6 +142,18 @@ def rest() -> None:
         if _pool is not None:
             _pool.stop()
             _pool = None
+
+
+def _after_fork() -> None:
+    """In a forked child: its parent's workers do not exist here."""
+    global _pool
+    if _pool is not None:
+        _pool.workers.clear()
+        _pool = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def gone() -> bool:

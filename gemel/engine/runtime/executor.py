@@ -110,7 +110,8 @@ def flush(trace: Trace, reason: str, wait: bool = True) -> None:
             _flushing.pop(trace, None)
             if trace.closed:
                 _clear(trace)
-                _clear(work)
+                if work is not trace:
+                    _clear(work)
 
 
 #: held while the lock of a trace is replaced
