@@ -726,6 +726,10 @@ def _accumulate(leaf: TensorCore, new: Any) -> None:
     if old is None:
         set_grad(leaf, new)
         return
+    was, now = old._value.type.shape, new._value.type.shape
+    if was != now:  # the leaf has become another view in place
+        raise RuntimeError(f"a gradient of shape {list(now)} can't be added to .grad, which has the shape {list(was)} "
+                           "that the leaf had: set .grad to None first")
     total = apply(intern(ROWS["add"]), old, new)
     set_grad(leaf, total if mode.grad else old._write(total))
 

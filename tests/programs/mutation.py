@@ -635,7 +635,10 @@ def run(steps: list[Step]) -> None:
             break  # what was saved (here: broadcast, or another view) has not changed: ours goes on
         if "saved tensor that has been detached in-place" in str(expected) and error is None:
             break
-        if turned and ("invalid gradient at" in str(expected) or "invalid gradient at" in str(error)):
+        if not counted and expected is None and "modified by an inplace operation" in str(error):
+            break  # torch has saved what was read through ``.data``, and computes with what was written since
+        if turned and any(what in str(e) for e in (expected, error) for what in (
+                "invalid gradient at", "can't be added to .grad")):
             break  # ours has the gradient of a view that was read again, and never one for elements in another order
         if expected is not None and error is None and written and "backward through the graph a second time" in str(
                 expected):

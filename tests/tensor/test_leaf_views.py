@@ -148,6 +148,21 @@ def test_a_leaf_that_was_used_and_then_turned_has_no_gradient_of_what_it_was(tur
             before.sum().backward()
 
 
+def test_a_gradient_that_a_leaf_held_before_it_was_turned_is_not_added_to() -> None:
+    for m in LIBRARIES:
+        x = m.ones(2, 3, requires_grad=True)
+        x.sum().backward()
+        with m.no_grad():
+            x.t_()
+        total = (x * 2).sum()
+        with pytest.raises(RuntimeError, match="can't be added to .grad" if m is gemel else "size of tensor"):
+            total.backward(retain_graph=True)
+        assert x.grad.shape == (2, 3)
+        x.grad = None
+        total.backward()
+        assert x.grad.tolist() == [[2, 2]] * 3
+
+
 def test_hooks_stay_at_a_leaf_that_is_turned() -> None:
     found = []
     for m in LIBRARIES:
