@@ -10,6 +10,7 @@ import pytest
 import gemel
 from gemel import debug
 from gemel.engine.base.flags import override
+from gemel.engine.device import memory
 
 TIERS = ("0", "1", "auto", "interpreter")
 
@@ -231,3 +232,32 @@ def test_a_write_by_another_thread_is_seen() -> None:
     t.start()
     t.join()
     assert x.tolist() == [0, 3, 3, 0] and view.tolist() == [3, 3]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.complex64])
+def test_memory_as_numpy_sees_it(dtype: type) -> None:
+    """Strides of any sign, offsets, empty parts; the memory lives as long as an array of it, and is lent that long."""
+    buffer = memory.allocate(24 * np.dtype(dtype).itemsize)
+    whole = memory.as_numpy(buffer, np.dtype(dtype), (4, 6))
+    whole[...] = np.arange(24).reshape(4, 6)
+    for shape, strides, offset in [((4, 6), (6, 1), 0), ((4,), (-6,), 23), ((2, 3), (12, -2), 5), ((3, 4), (0, 6), 2),
+                                   ((), (), 7), ((0, 6), (-6, 1), -6), ((2, 0), (6, -1), -1), ((0,), None, 0)]:
+        found = memory.as_numpy(buffer, np.dtype(dtype), shape, strides, offset)
+        assert found.shape == shape and found.dtype == dtype and found.flags.writeable
+        if found.size:
+            size = whole.itemsize
+            want = np.lib.stride_tricks.as_strided(whole.ravel()[offset:], shape, [s * size for s in strides or ()])
+            assert (found == want).all()
+    assert buffer.exports == 2  # the whole, and the last of the loop
+    address, part = whole.ctypes.data, whole[1:].T
+    del whole, found, want
+    assert buffer.exports == 1 and part.ctypes.data == address + 6 * part.itemsize
+    del part
+    assert buffer.exports == 0
+
+
+@pytest.mark.parametrize("dtype", [gemel.uint8, gemel.bfloat16, gemel.float32])
+def test_empty_views_as_arrays(dtype) -> None:
+    x = gemel.zeros(0, 2, 3, dtype=dtype)
+    for view in (x.flip(0), x.flip(0, 1), x[:, ::2].flip(2), x.permute(2, 0, 1).flip(1), gemel.zeros(3, 0).flip(1)):
+        assert (view + 0).numpy().shape == view.numpy().shape == tuple(view.shape)

@@ -308,7 +308,7 @@ def as_numpy(b: Buffer, dtype: np.dtype, shape: tuple[int, ...], strides: tuple[
     seen.buffer = b
     if ptr in stream.bases:
         stream.wait()
-    if strides is None and not offset:
+    if strides is None and not offset or 0 in shape:  # (where an empty view begins may lie outside)
         return np.ndarray(shape, dtype, seen)
     size = dtype.itemsize
     return np.ndarray(shape, dtype, seen, offset * size, None if strides is None else [s * size for s in strides])
