@@ -10,8 +10,10 @@ import gemel
 
 from .records import (
     FLOATS,
+    TIERS,
     Record,
     compared,
+    in_tier,
     same_error,
 )
 
@@ -475,3 +477,12 @@ def test_a_view_that_was_made_a_leaf_stays_one():
     view = base[:2].requires_grad_()
     base[0] = 5
     assert view.requires_grad and not base.requires_grad and view.tolist() == [5.0, 0.0]
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_nothing_reversed_can_be_read(tier: str):
+    """Its strides are negative, and there is no memory that they could walk."""
+    with in_tier(tier):
+        for x in (gemel.zeros(0, 3) * 1, gemel.zeros(4, 3)[2:2], gemel.zeros(3, 0)):
+            for axis in (0, 1):
+                assert x.flip(axis).numpy().shape == x.flip(axis).contiguous().numpy().shape == x.shape
