@@ -761,12 +761,15 @@ def export(t: TensorCore, reason: str) -> np.ndarray:
     write from outside changes nothing that was computed before.
     """
     t._read()
-    cell = t._shared().cell
+    alias = t._shared()
+    cell = alias.cell
     while True:
         if cell.foreign is not None and (array := seen_by_others(cell)) is not None:
             return array
         version = cell.version
-        whole = _whole(cell).value
+        whole = t._value
+        if len(cell.tensors) != 1 or alias.lenses or cell.value is not None:  # in this order: threads may write
+            whole = _whole(cell).value
         array = executor.observe(whole, reason)
         buffer = whole.buffer
         with sharing:
@@ -782,6 +785,10 @@ def export(t: TensorCore, reason: str) -> np.ndarray:
             cell.value, cell.foreign = whole, ExportedMemory(whole)
             whole.cell, whole.version = cell.ref, cell.tracked
             cell.version += 1
-            kept = cell.forget(True)
+            kept: Any = t._value
+            if len(cell.tensors) == 1:
+                t._forget(True)
+            else:
+                kept = cell.forget(True)
         del kept
         return array
