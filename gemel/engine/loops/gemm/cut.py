@@ -27,7 +27,8 @@ KEPT_BYTES = 8 << 20, 20 << 20  # how much it keeps whole, and of how much it ke
 ROOMY_BYTES = 256 << 10   # several vector panels up to this size leave the second-level cache to scalars
 CROWDED = 0.03            # of the time of the products: what more of them cost
 SHARED = 0.015            # and what it costs that two threads read the same scalars at a time
-DISTURBED = 0.04          # of a task's time: what a thread may wait for another, on average
+DISTURBED = 0.12          # of a task's time: what a thread may wait for another, on average; one that comes late
+                          # to a launched plan finds whole tasks taken
 MOST = 8                  # tasks of a thread, at most
 LEAST = 4                 # chunks of a thread, at least, where parts are shared
 
