@@ -29,6 +29,16 @@ SMALL = 4096  # elements of a strided view whose places are compared one by one
 sharing = fork_lock("sharing", threading.RLock())
 
 
+class CellRef(weakref.ref):
+    """A weak reference to a cell, with its count of tracked writes, which outlives it.
+
+    What has been saved for a backward pass is known to have been written since, whether or not its tensor is gone.
+    """
+
+    __slots__ = ("tracked",)
+    tracked: int
+
+
 class Cell:
     """A storage that several tensors share, or that has been written in place.
 
@@ -41,17 +51,26 @@ class Cell:
         tensors: weak references to all tensors that share it.
     """
 
-    __slots__ = ("type", "value", "version", "tracked", "foreign", "partial", "tensors", "room", "ref", "__weakref__")
+    __slots__ = ("type", "value", "version", "foreign", "partial", "tensors", "room", "ref", "__weakref__")
 
     def __init__(self, type: TensorType) -> None:
-        self.type, self.version, self.tracked = type, 0, 0
+        self.type, self.version = type, 0
         self.value: Any = None
         self.foreign: Any = None
         self.partial = False
         self.tensors: list[weakref.ref] = []
         self.room = 16
         #: what values hold: a saved value must not keep the cell, which may hold the node that saved it
-        self.ref = weakref.ref(self)
+        self.ref = CellRef(self)
+        self.ref.tracked = 0
+
+    @property
+    def tracked(self) -> int:
+        return self.ref.tracked
+
+    @tracked.setter
+    def tracked(self, count: int) -> None:
+        self.ref.tracked = count
 
     def join(self, tensor: Any) -> None:
         """Note that ``tensor`` shares this storage."""

@@ -309,7 +309,7 @@ def unpacked(v: Any, op: Op) -> Value:
     """The saved value; raises torch's error if the tensor it was read from has been written since."""
     if v.__class__ is Packed:
         return v.unpack()._read()
-    cell = v.cell() if v.cell is not None else None
+    cell = v.cell
     if cell is not None and cell.tracked != v.version:
         raise RuntimeError(
             "one of the variables needed for gradient computation has been modified by an inplace operation: "

@@ -301,3 +301,28 @@ def test_gradients_written_into_repeated_elements_are_refused(make: str, write: 
             other = REPEATED[make](torch.arange(3.0))
             write(other, torch.tensor(7.0, requires_grad=True))
             other.sum().backward()
+
+
+WRITES_OF_SAVED = {"whole": lambda y: y.fill_(2.0), "part": lambda y: y[:1].mul_(2), "none": lambda y: None}
+
+
+@pytest.mark.parametrize("write", WRITES_OF_SAVED)
+@pytest.mark.parametrize("gone", [False, True])
+@pytest.mark.parametrize("saved", ["tanh", "mul", "add"])
+def test_what_was_saved_and_then_written_is_found_out(saved: str, gone: bool, write: str) -> None:
+    """Whether or not the tensor that was written is gone."""
+    def outcome(m: Any) -> Any:
+        x = m.tensor([0.5, 0.25, 0.75], requires_grad=True)
+        y = x.tanh()
+        z = y.sum() if saved == "tanh" else (y * y).sum() if saved == "mul" else (y.detach() + x).sum()
+        with m.no_grad():
+            WRITES_OF_SAVED[write](y)
+        if gone:
+            del y
+        try:
+            z.backward()
+        except RuntimeError as error:
+            return "modified by an inplace operation" in str(error)
+        return np.round(x.grad.numpy(), 5).tolist()
+    ours, theirs = map(outcome, LIBRARIES)
+    assert ours == theirs
