@@ -10,9 +10,10 @@ from typing import Any
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Let Ctrl-C wait until the block has ended, which is soon. (Only the main thread is ever interrupted.)
+    """Let Ctrl-C wait until the block has ended. (Only the main thread is ever interrupted.)
 
-    For llvmlite: between two of its lines an object of LLVM's may be gone that Python is about to free again.
+    For llvmlite: between two of its lines an object of LLVM's may be gone that Python is about to free again. And for
+    what comes before a fork, where Python drops exceptions.
     """
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(before):

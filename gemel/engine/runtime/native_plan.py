@@ -384,7 +384,8 @@ class NativePlan:
         ahead = self.ahead
         assert ahead is not None
         if ahead.start:
-            self._walk_checks(ahead)
+            ahead.context[_PC] = 0
+            self._walk(ahead.context, ahead.start, buffers)
         self.context[_PC] = native.NOT_LAUNCHED
         interrupt: KeyboardInterrupt | None = None
         while True:
@@ -404,17 +405,6 @@ class NativePlan:
             log.say("plan", f"{len(self.calls)} steps run behind the program")
         return interrupt
 
-    def _walk_checks(self, ahead: Ahead) -> None:
-        """Run what may fail."""
-        address, context, at = ahead.context.buffer_info()[0], ahead.context, 0
-        while at != ahead.start:
-            self.run_native(address, at)
-            at = context[_PC]
-            if at < 0:
-                raise self._failed()
-            if gone():
-                raise SystemExit
-
     def _walk_to_end(self, buffers: Buffers, commit: Commit | None, tables: tuple[array.array, array.array] | None
                      ) -> KeyboardInterrupt | None:
         """Run it here, step by step where there are ``tables`` for that; the interrupt that is to be raised then."""
@@ -422,7 +412,7 @@ class NativePlan:
         while True:
             try:
                 if tables is None:
-                    self._walk(buffers)
+                    self._walk(self.context, self.stop, buffers)
                 else:
                     self._walk_singly(tables, buffers)
                 if commit is not None:
@@ -443,9 +433,9 @@ class NativePlan:
             memory.as_numpy(buffer, v.type.dtype.numpy, ())[...] = self._array(v, buffers)
             buffers.append(buffer)
 
-    def _walk(self, buffers: Buffers) -> None:
-        """Walk the table, from where it stands to the end."""
-        run, address, context, stop = self.run_native, self.context_address, self.context, self.stop
+    def _walk(self, context: array.array, stop: int, buffers: Buffers) -> None:
+        """Walk the table of ``context``, from where it stands to row ``stop``."""
+        run, address = self.run_native, context.buffer_info()[0]
         while True:
             run(address, context[_PC])
             at = context[_PC]

@@ -215,7 +215,7 @@ def adopt(trace: Trace, v: Value) -> int | None:
         assert failure is not None and flush is not None
         if other is None:
             raise failure(v)
-        flush(other, "a value recorded by another thread is used here")
+        flush(other, "a value recorded by another thread is used here", True)
         buffer = v.buffer  # still None if that thread was interrupted: it is pending in a new trace
     if buffer.__class__ is Buffer:
         number = -1 - 2 * len(trace.leaves)
@@ -346,7 +346,7 @@ def _unset(op: Op, operands: Sequence[Any]) -> Any:
 divert: Callable[[Op, Sequence[Any]], Any] = _unset
 
 #: (trace, reason, does somebody wait for the results?) -> None; set by the executor
-flush: Callable[..., None] | None = None
+flush: Callable[[Trace, str, bool], None] | None = None
 #: why a value can never be computed; set by the executor
 failure: Callable[[Value], BaseException] | None = None
 
