@@ -58,7 +58,7 @@ def test_a_pool_outlives_its_workers():
     found.stop()
 
 
-def test_a_plan_runs_with_the_pool_of_its_making():
+def test_a_plan_runs_with_the_pool_that_there_is():
     x = gemel.arange(1 << 16, dtype=gemel.float32)
     with override(THREADS=1, TIER="1"):
         alone = (x * 2 + 1).sum().item()
