@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from gemel.engine.base import dtypes as dt
+from gemel.engine.base.target import for_isa
 from gemel.engine.ir.types import tensor_type
 from gemel.engine.loops.gemm import schedule
 from gemel.engine.loops.gemm.cut import Cut, Work, choose_cut
@@ -65,7 +66,7 @@ def test_every_cut_covers_the_product(cut: Cut, dtype: dt.DType, layouts: str) -
 
 def test_large_parts_are_shared() -> None:
     """256 panels of 64 KiB, that every one of 43 chunks reads again, by two threads."""
-    work = Work(1, 43, 256, 24_600.0, 226_000.0, 60_000.0, 64 << 10, 64 << 10, 384 << 10, 0)
+    work = Work(1, 43, 256, 24_600.0, 226_000.0, 60_000.0, 64 << 10, 64 << 10, 384 << 10, 0, for_isa("avx512"))
     cut = choose_cut(work, 2)
     assert cut.shared and cut.part * work.s_pass <= 8 << 20
     assert not choose_cut(work, 1).shared
@@ -73,5 +74,5 @@ def test_large_parts_are_shared() -> None:
 
 def test_whole_chunks_are_not_dealt_out_unevenly() -> None:
     """Eleven panels on two threads: six and five take a tenth longer than the halves of all eleven."""
-    work = Work(1, 11, 64, 6_144.0, 15_000.0, 5_000.0, 16 << 10, 16 << 10, 96 << 10, 0)
+    work = Work(1, 11, 64, 6_144.0, 15_000.0, 5_000.0, 16 << 10, 16 << 10, 96 << 10, 0, for_isa("avx512"))
     assert choose_cut(work, 2).part <= 32

@@ -256,7 +256,7 @@ class Writer(block.Writer):
                 steps = self.place(self.at_scratch[f"{other}_steps"], column, BLOCK)
 
                 def sums() -> list[Val]:
-                    return list(chain(k, self.arith, height, self.shape.vectors, self.count - start,
+                    return list(chain(k, self.target, self.arith, height, self.shape.vectors, self.count - start,
                                       Stream(None, rows, k.i64(1)),
                                       Stream(None, [self.place(steps, start, lanes)], k.i64(lanes))))
                 found = sums() if sees is None else k.if_(sees, sums, lambda: [
@@ -280,7 +280,7 @@ class Writer(block.Writer):
             columns = [k.offset(rows, k.smin(i + u, p["width"] - 1), self.elem) for u in range(height)]
 
             def sums(length: Val) -> list[Val]:
-                return list(chain(k, self.arith, height, self.shape.vectors, length,
+                return list(chain(k, self.target, self.arith, height, self.shape.vectors, length,
                                   Stream(self.s.dtype, columns, p["k_row"]), Stream(None, [square], k.i64(BLOCK))))
             found = sums(limit)
             if self.safe is not None:

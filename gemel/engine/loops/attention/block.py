@@ -124,7 +124,7 @@ class Writer:
         rows = [k.offset(self.at[name], n * self.p[f"{name}_row"], self.elem) for n in keys]
 
         def block(first: Val) -> None:
-            sums = chain(k, self.arith, height, vectors, k.smin(width - first, k.i64(BLOCK)),
+            sums = chain(k, self.target, self.arith, height, vectors, k.smin(width - first, k.i64(BLOCK)),
                          Stream(self.s.dtype, [k.offset(r, first, self.elem) for r in rows], k.i64(1)),
                          Stream(None, [k.offset(panel, first * self.s.lanes, self.acc)], k.i64(self.s.lanes)))
             self.put(sums, to, row, k.compare("eq", first, k.i64(0)))
@@ -213,7 +213,8 @@ class Writer:
             panel = Stream(None, [self.place(vectors, first, row)], k.i64(row))
 
             def one(i: Val) -> None:
-                sums = chain(k, self.arith, height, self.shape.vectors, last - first, scalars(i, first), panel)
+                sums = chain(k, self.target, self.arith, height, self.shape.vectors, last - first, scalars(i, first),
+                             panel)
                 self.put(sums, self.place(to, i, width), width, fresh)
             k.loop(0, count, height, body=one, nonempty=True)
             ends = k.or_(k.compare("eq", last, length), k.compare("eq", k.and_(last, k.i64(SUPER - 1)), k.i64(0)))

@@ -138,8 +138,8 @@ class _Writer:
         def body(vectors: int) -> None:
             width = vectors * arith.lanes * arith.group
             v = Stream(None, [k.offset(data, begin * width, arith.panel)], k.i64(width))
-            keep(k, arith, vectors, self.width, chain(k, arith, shape.height, vectors, stop - begin, s, v), sums,
-                 k.compare("eq", k.and_(begin, self.border), k.i64(0)))
+            found = chain(k, self.target, arith, shape.height, vectors, stop - begin, s, v)
+            keep(k, arith, vectors, self.width, found, sums, k.compare("eq", k.and_(begin, self.border), k.i64(0)))
 
         widths = shape.widths
         if len(widths) == 1:

@@ -252,7 +252,8 @@ class _Writer:
         def body(vectors: int) -> None:
             width = vectors * arith.lanes
             v = Stream(None, [k.offset(self.packed, begin * width, arith.panel)], k.i64(width))
-            keep(k, arith, vectors, self.width, chain(k, arith, shape.height, vectors, steps, s, v), sums, fresh)
+            found = chain(k, self.target, arith, shape.height, vectors, steps, s, v)
+            keep(k, arith, vectors, self.width, found, sums, fresh)
         widths = shape.widths
         if len(widths) == 1:
             body(widths[0])

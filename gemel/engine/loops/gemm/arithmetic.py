@@ -269,6 +269,6 @@ def choose(dtype: DType, out: DType, target: Target) -> Arithmetic | None:
             return Pairs(lanes, _PMADDWD[target.isa])
     if dtype is dt.bfloat16 and target.isa == "avx512" and "amx-bf16" in target.extras:
         return Tiles()
-    if dtype is dt.bfloat16 and target.isa == "avx512" and "avx512bf16" in target.extras:
+    if dtype is dt.bfloat16 and target.has_fast_bf16_dot:
         return Bf16Pairs(lanes, "llvm.x86.avx512bf16.dpbf16ps.512")
     return plain(dtype, out, target)

@@ -10,21 +10,25 @@ at a time.
 """
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-CHUNK_BYTES = 640 << 10   # vector panels of a task: they stay in the second-level cache beside a block of scalars
+from ...base.target import Target
+
+CHUNK_SHARE = 5 / 8       # of the second-level cache, for a task's vector panels: a block of scalars stays beside them
+MOST_NEAR = 2 << 20        # of it that counts: scratch memory would not take what larger ones could
 TILES_BYTES = 1 << 20     # unfinished tiles of a task whose k takes several passes
 TASK_CYCLES = 2_000       # around a task
 CALL_CYCLES = 6_000       # around a call that packs first: it has to end before the product begins
 # bytes a cycle of an operand that comes from beyond the second-level cache, in the time of the products alone
 SCALAR_STREAM = 16.0      # in rows, as far as they are not packed, when they are read first
 VECTOR_STREAM = 32.0      # in packed panels
-# bytes a cycle of what is read again, for every chunk, where the last-level cache keeps all of it, and none of it; it
-# hides behind products that take longer
-AGAIN_NEAR, AGAIN_FAR = 32.0, 9.0
+# bytes a cycle of what is read again, for every chunk, where the last-level cache keeps all of it (a mesh does not give
+# more), and none of it; it hides behind products that take longer
+AGAIN_NEAR, AGAIN_MESH, AGAIN_FAR = 32.0, 8.0, 8.0
 KEPT_BYTES = 8 << 20, 20 << 20  # how much it keeps whole, and of how much it keeps nothing: other programs use it, too
-ROOMY_BYTES = 256 << 10   # several vector panels up to this size leave the second-level cache to scalars
+ROOMY_SHARE = 1 / 4       # several vector panels up to this size leave the second-level cache to scalars
 CROWDED = 0.03            # of the time of the products: what more of them cost
 SHARED = 0.015            # and what it costs that two threads read the same scalars at a time
 DISTURBED = 0.12          # of a task's time: what a thread may wait for another, on average; one that comes late
@@ -56,7 +60,7 @@ class Work:
         pack, pack_here: cycles to pack a vector panel, by a call before and by a task; 0 if it comes packed or is
             read in place.
         s_bytes: of a scalar panel. s_pass: of a scalar panel in one pass. v_bytes: of a packed vector panel in one.
-        unfinished: bytes that a tile leaves between passes over k; 0 if one pass does.
+        unfinished: bytes that a tile leaves between passes over k; 0 if one pass does. target: whose caches count.
     """
 
     entries: int
@@ -69,6 +73,12 @@ class Work:
     s_pass: int
     v_bytes: int
     unfinished: int
+    target: Target
+
+    @property
+    def near(self) -> int:
+        """Bytes of the second-level cache that count."""
+        return min(self.target.l2_bytes, MOST_NEAR)
 
 
 def _sizes(panels: int, most: int) -> list[int]:
@@ -78,11 +88,11 @@ def _sizes(panels: int, most: int) -> list[int]:
 
 def _cuts(w: Work, threads: int) -> Iterator[Cut]:
     most = max(1, -(-MOST * threads // w.entries))
-    for chunk in _sizes(w.v_panels, max(most, 2 * -(-w.v_panels * w.v_bytes // ROOMY_BYTES))):
+    for chunk in _sizes(w.v_panels, max(most, 2 * math.ceil(w.v_panels * w.v_bytes / (ROOMY_SHARE * w.near)))):
         for part in _sizes(w.s_panels, max(most, -(-w.s_panels * chunk * w.unfinished // TILES_BYTES))):
             if chunk > 1 and part > 1 and chunk * part * w.unfinished > TILES_BYTES:
                 continue
-            if chunk > 1 and chunk * w.v_bytes > CHUNK_BYTES:
+            if chunk > 1 and chunk * w.v_bytes > CHUNK_SHARE * w.near:
                 continue
             shares = -(-w.v_panels // chunk) >= LEAST * threads > LEAST and part < w.s_panels
             for shared in (False, True) if shares else (False,):
@@ -108,13 +118,13 @@ def _cycles(w: Work, cut: Cut, threads: int) -> float:
         task += chunk * w.v_bytes / VECTOR_STREAM
     else:
         task += chunk * w.pack_here
-    if cut.chunk > 1 and cut.chunk * w.v_bytes > ROOMY_BYTES:
+    if cut.chunk > 1 and cut.chunk * w.v_bytes > ROOMY_SHARE * w.near:
         task += CROWDED * products
     if cut.shared:
         task += SHARED * products
     all_read = cut.part * w.s_pass * (1 if cut.shared else min(threads, w.entries * parts))
     lost = min(1.0, max(0.0, (all_read - KEPT_BYTES[0]) / (KEPT_BYTES[1] - KEPT_BYTES[0])))
-    again = part * w.s_bytes * ((1 - lost) / AGAIN_NEAR + lost / AGAIN_FAR)
+    again = part * w.s_bytes * ((1 - lost) / (AGAIN_MESH if w.target.has_mesh else AGAIN_NEAR) + lost / AGAIN_FAR)
     task += part * w.s_bytes / SCALAR_STREAM / chunks + again * again / (again + products) * (1 - 1 / chunks)
     return before + tasks * task + (DISTURBED * task if threads > 1 else 0.0)
 

@@ -229,7 +229,7 @@ class Writer:
             steps, left = stop - begin, self.s_stream(i, row, begin)
 
             def product(right: Stream | Callable[[Val], list[Val]], arith: Stepwise = arith) -> tuple[Val, ...]:
-                return chain(k, arith, self.shape.height, vectors, steps, left, right)
+                return chain(k, self.target, arith, self.shape.height, vectors, steps, left, right)
             if self.packs_with_tiles:
                 packs = k.and_(k.compare("eq", i, self.p0), self.packs_itself(self.unit + self.vectors))
                 block = k.if_(packs, lambda: product(self.packing(lane, vectors, begin, at)), lambda: product(v))

@@ -29,6 +29,7 @@ from ...base.dtypes import DType
 from ...base.target import Target, host
 from ...ir.op import op
 from ...ir.primitives import ROWS
+from .. import element
 from ..calls import Call, KernelSpec, Operand, Refusal, Schedule, Temp
 from . import arithmetic, columns, combine, kernel, pack, rows
 from .arithmetic import SUPER, TILE_K, Arithmetic, Plain, Stepwise, Tiles
@@ -47,7 +48,7 @@ LINE_BYTES, L1_SETS, L1_WAYS = 64, 64, 8
 IN_PLACE_BYTES = 128 << 10 # a scalar operand up to this extent is read in place whatever its strides
 TASK_CYCLES = 12_000       # a task worth sharing: some times what waking a worker that spins costs
 PIECE = 32 << 20           # a packed copy of more bytes than this is made and used piece by piece
-FEW_LANES = 64             # rows of tiles are read in place for so few lanes
+FEW_LANES = 64             # rows of tiles, and rows that are widened, are read in place for so few lanes
 
 NEAR_BYTES = 2 << 20       # an operand up to this size is packed from the second-level caches;
 FAR_CYCLES = 0.5           # others cost so much more an element, four times that where the copy goes back there
@@ -124,6 +125,8 @@ def _in_place(side: _Side, k: int, arith: Arithmetic, height: int, across: int) 
     if isinstance(arith, Tiles):  # whole tiles, each read few times
         return side.along == 1 and not k % TILE_K and not side.count % height and across <= FEW_LANES
     if not isinstance(arith, Plain):
+        return False
+    if element.memory(side.dtype) != arith.panel and across > FEW_LANES:  # each is widened again by every tile
         return False
     if side.along == 1:
         return True
@@ -294,8 +297,8 @@ def gemm(problem: GemmProblem, a: Operand, b: Operand, inputs: Sequence[Operand]
         if _long(p, arith, choice):
             return _by_super_blocks(p, a, b, inputs, outputs, target, threads, choice, chain)
         if choice.s_packed:
-            return _by_rows(p, arith, choice, a, b, inputs, outputs, threads)
-    return _tiled(p, arith, choice, a, b, inputs, outputs, threads, packed_a, packed_b)
+            return _by_rows(p, arith, choice, a, b, inputs, outputs, target, threads)
+    return _tiled(p, arith, choice, a, b, inputs, outputs, target, threads, packed_a, packed_b)
 
 
 def _packed_bytes(side: _Side, which: str, p: GemmProblem, arith: Arithmetic, shape: Shape) -> int:
@@ -355,7 +358,7 @@ def _after(dtype: DType, expression: Expression | None) -> Expression:
 
 
 def _by_rows(p: GemmProblem, arith: Arithmetic, choice: Choice, a: Operand, b: Operand, inputs: Sequence[Operand],
-             outputs: Sequence[Operand], threads: int) -> Schedule:
+             outputs: Sequence[Operand], target: Target, threads: int) -> Schedule:
     """Parts of the scalar operand whose packed copies are small, one after the other."""
     s, _ = _sides(p, a, b, choice.swap)
     pieces = -(-_packed_bytes(s, "s", p, arith, choice.shape) // PIECE)
@@ -370,7 +373,7 @@ def _by_rows(p: GemmProblem, arith: Arithmetic, choice: Choice, a: Operand, b: O
         arrays = [_moved(x, first * _lay(access, choice.swap)[0] * dtype.itemsize) for x, access, dtype in zip(
             (*inputs, *outputs), (*p.inputs, *p.outputs), dtypes, strict=True)]
         found = _tiled(piece, arith, choice, a if choice.swap else scalars, scalars if choice.swap else b,
-                       arrays[:len(inputs)], arrays[len(inputs):], threads, None, None)
+                       arrays[:len(inputs)], arrays[len(inputs):], target, threads, None, None)
         assert not isinstance(found, Refusal)
         calls += found
     return calls
@@ -555,7 +558,7 @@ def _packed_batch(layout: PackedLayout, side: _Side, batch: tuple[int, ...]) -> 
 
 
 def _tiled(p: GemmProblem, arith: Arithmetic, choice: Choice, a: Operand, b: Operand, inputs: Sequence[Operand],
-           outputs: Sequence[Operand], threads: int, packed_a: PackedLayout | None,
+           outputs: Sequence[Operand], target: Target, threads: int, packed_a: PackedLayout | None,
            packed_b: PackedLayout | None) -> Schedule:
     shape, lanes, group = choice.shape, arith.lanes, arith.group
     s, v = _sides(p, a, b, choice.swap)
@@ -578,7 +581,7 @@ def _tiled(p: GemmProblem, arith: Arithmetic, choice: Choice, a: Operand, b: Ope
         packed * (PACK_CYCLES[packs] + 4 * far), packed * (_task_pack(packs, arith) + far),
         shape.height * steps * panel_bytes, shape.height * pass_steps * panel_bytes,
         pass_steps * shape.vectors * lanes * panel_bytes,
-        tile if pass_steps < steps else 0), threads if cycles >= 2 * TASK_CYCLES else 1)
+        tile if pass_steps < steps else 0, target), threads if cycles >= 2 * TASK_CYCLES else 1)
     chunk, part = cut.chunk, cut.part
     chunks, parts = -(-v_panels // chunk), -(-s_panels // part)
 
