@@ -51,7 +51,6 @@ POSITION_PASS = 1024       # of k, with positions in lanes
 CHUNK_BYTES = 1 << 20      # panels of positions that a task packs
 PLANES_BYTES = 1 << 20   # lines that a task copies
 MOST_PLANES = 3 << 19      # of one panel of positions: beyond, it is packed
-L2_BYTES = 256 << 10       # a block of weight panels
 TASKS_PER_THREAD = 4
 TASK_CYCLES = 50_000
 ROWS = 512                 # positions of a task, about
@@ -457,13 +456,12 @@ def _positions(context: Context, g: Group, side: _Side, arith: Plain, shape: Sha
         parts = min(s_panels, max(parts, -(-s_panels * chunk * tile // SUMS_BYTES)))
     part = -(-s_panels // parts)
     chunks, parts = -(-v_panels // chunk), -(-s_panels // part)
-    s_block = max(1, L2_BYTES // (pass_steps * shape.height * itemsize))
     sums = -(-(planes.nbytes if planes else chunk * panel_bytes) // 64) * 64
-    tiles = min(s_block, part) if pass_steps >= steps else part * chunk
+    tiles = 1 if pass_steps >= steps else part * chunk
     x, spatial = side.x.strides, _three(side.x.strides[2:], 0)
     values = {
         "batch1": side.images, "batch2": side.groups, "s_count": side.lanes, "s_panels": s_panels, "s_parts": parts,
-        "s_block": s_block, "v_count": side.positions, "v_panels": v_panels, "v_wide": wide,
+        "s_block": 1, "v_count": side.positions, "v_panels": v_panels, "v_wide": wide,
         "v_chunks": chunks, "v_group": chunks, "v_ahead": 0, "k": k, "steps": steps, "pass_steps": pass_steps,
         "s_batch0": 0, "s_batch1": 0, "s_batch2": layout.entry, "s_row": 0, "s_step": 0,
         "s_panel": shape.height * steps * arith.group,

@@ -6,7 +6,7 @@ dimension. Inside a task:
     for each pass of k (a multiple of 256 steps of k)
         pack the chunk of the vector operand into scratch, if it is not packed yet (whole panels whose lanes are
         contiguous are packed by the first tile that reads them)
-        for each block of scalar panels (fits L2)
+        for each block of scalar panels (one, or what fits L2)
             for each vector panel of the chunk (L1 and L2)
                 for each scalar panel of the block
                     the register tile: sum, and in the last pass finish

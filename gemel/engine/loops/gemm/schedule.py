@@ -40,7 +40,7 @@ from .operand import PackedLayout, pack_operand, panel_count
 from .problem import MAX_BATCH, Access, Expression, GemmProblem, accumulator
 from .tile import Shape
 
-L2_BYTES = 256 << 10       # a block of scalar panels: half of the second-level cache
+TILE_ROWS_BYTES = 256 << 10  # a block of scalar panels of tiles: half of the second-level cache
 SCRATCH = 3 << 20          # of a thread's scratch memory, that the kernel for few rows takes at most
 PASS = 2048                # k of one pass
 TASKS_PER_THREAD = 4       # so that a thread that is disturbed delays the others little
@@ -569,7 +569,9 @@ def _tiled(p: GemmProblem, arith: Arithmetic, choice: Choice, a: Operand, b: Ope
     pass_steps = min(steps, PASS // group)
     s_panels = -(-s.count // shape.height)
     v_panels, v_wide = panel_count(-(-v.count // lanes), shape.vectors)
-    s_block = max(1, L2_BYTES // (pass_steps * shape.height * panel_bytes))
+    # a chunk's vector panels come from the second-level cache as fast as products need them: going through all of them
+    # for one scalar panel writes the result along its rows. Tiles are faster, and a vector panel waits for them nearby
+    s_block = max(1, TILE_ROWS_BYTES // (pass_steps * shape.height * panel_bytes)) if isinstance(arith, Tiles) else 1
     tile = shape.height * shape.vectors * lanes * arithmetic.nbytes(arith.acc)
 
     cycles = estimate(p, choice, arith) * entries
