@@ -17,6 +17,7 @@ from gemel.engine.device import memory
 from gemel.engine.device.pool import cpu_count
 from gemel.engine.ir.builder import ProgramBuilder
 from gemel.engine.ir.types import tensor_type
+from gemel.engine.passes import FUSED, run_passes
 from gemel.engine.runtime.native_plan import NativePlan
 
 DEFAULT = [
@@ -58,7 +59,7 @@ def plan(op, n, c, h, w, o, kernel, stride, padding, groups, dtype, layout="nchw
         inputs.append(b.permute(v, (0, 3, 1, 2)) if layout == "nhwc" else v)
     result = getattr(b, op)(*inputs, **extra, **options)
     program = b.build([b.permute(result, (0, 2, 3, 1)) if layout == "nhwc" else result])
-    native = NativePlan(program, [v.type for v in program.inputs], (), True)
+    native = NativePlan(run_passes(program, FUSED), [v.type for v in program.inputs], (), True)
     flops = 2 * n * out[0] * out[1] * o * (c // groups) * kernel * kernel
     return (lambda: native.run(buffers, [])), flops
 

@@ -1,6 +1,7 @@
 """The convolution schedules against the interpreter's canonical order, bit for bit, and against torch in f64."""
 from __future__ import annotations
 
+import itertools
 import zlib
 from typing import Any
 
@@ -17,6 +18,7 @@ from gemel.engine.ir.builder import ProgramBuilder
 from gemel.engine.ir.types import tensor_type
 from gemel.engine.loops.conv import schedule
 from gemel.engine.loops.gemm.tile import Shape
+from gemel.engine.passes import FUSED, GENERIC, run_passes
 from gemel.engine.runtime.native_plan import NativePlan
 from tests.ops.test_gemm_native import random, same
 
@@ -28,7 +30,7 @@ def evaluate(build, arrays: list[np.ndarray], fuse: bool = True, threads: int = 
     types = [tensor_type(dt.from_numpy(a.dtype), a.shape) for a in arrays]
     b = ProgramBuilder()
     results = build(b, *map(b.input, types))
-    program = b.build(results if isinstance(results, list) else [results])
+    program = run_passes(b.build(results if isinstance(results, list) else [results]), FUSED if fuse else GENERIC)
     buffers = []
     for t, a in zip(types, arrays, strict=True):
         buffers.append(memory.allocate(max(64, t.nbytes)))
@@ -198,7 +200,7 @@ def build_numpy(y: np.ndarray, bias: np.ndarray, residual: np.ndarray, line: np.
 
 def calls_of(build, types) -> list[str]:
     b = ProgramBuilder()
-    program = b.build([build(b, *map(b.input, types))])
+    program = run_passes(b.build([build(b, *map(b.input, types))]), FUSED)
     return [c.spec.name for c in NativePlan(program, types, (), True).calls]
 
 
@@ -238,7 +240,7 @@ def test_kernels_do_not_depend_on_shapes() -> None:
             build, _, arrays = sample(name, dt.float32, op)
             types = [tensor_type(dt.float32, a.shape) for a in arrays]
             b = ProgramBuilder()
-            plan = NativePlan(b.build([build(b, *map(b.input, types))]), types, (), True)
+            plan = NativePlan(run_passes(b.build([build(b, *map(b.input, types))]), FUSED), types, (), True)
             keys |= {c.spec.key for c in plan.calls if c.spec.name.startswith(op)}
         assert len(keys) <= 10, len(keys)
 
@@ -269,6 +271,34 @@ def test_positions_in_lanes(op: str, planes: int, most: int, monkeypatch: pytest
         types = [tensor_type(dt.float32, a.shape) for a in arrays]
         names |= set(calls_of(build, types))
     assert (f"{op}_lines4x3_f32" in names) == (most > 0), names
+
+
+@pytest.mark.parametrize("stride", [2, 3, 4, 6])
+@pytest.mark.parametrize("dilation", [1, 2, 3, 4])
+def test_strided_input_gradients_in_phases(stride: int, dilation: int) -> None:
+    """Every tap in its phase, with padding beyond the kernel, phases without taps and sizes shorter than the stride."""
+    rng = seed("phases", stride, dilation)
+    for size, kernel, padding in itertools.product((1, 4, 9, 14), (1, 2, 3, 5), (0, 1, 4)):
+        w = window((kernel,), stride=stride, padding=padding, dilation=dilation)
+        out = out_size((size,), (kernel,), w)
+        if out[0] < 1:
+            continue
+        g, weight = (rng.integers(-8, 9, s).astype(np.float32) for s in ((1, 2, *out), (2, 3, kernel)))
+        got, = evaluate(lambda b, p, q, w=w, size=size: b.conv_transpose(p, q, size=(size,), **w), [g, weight])
+        x = torch.zeros(1, 3, size, requires_grad=True)
+        y = torch.nn.functional.conv1d(x, torch.from_numpy(weight), None, stride, padding, dilation)
+        want, = torch.autograd.grad(y, x, torch.from_numpy(g))
+        np.testing.assert_array_equal(got, want.numpy())
+
+
+def test_zeros_between_sites_are_not_multiplied() -> None:
+    """An infinite weight reaches the positions of its phase alone, as in torch."""
+    g, weight = np.ones((1, 1, 4), np.float32), np.array([[[1.0, np.inf, 2.0]]], np.float32)
+    for form in (True, False):
+        got, = evaluate(lambda b, p, q: b.conv_transpose(p, q, size=(9,), **window((3,), stride=2)), [g, weight], form)
+        want = torch.nn.functional.conv_transpose1d(torch.from_numpy(g), torch.from_numpy(weight), stride=2).numpy()
+        np.testing.assert_array_equal(got, want)
+        assert np.isinf(want).sum() == 4 and not np.isnan(want).any()
 
 
 def test_a_kernel_as_large_as_the_image() -> None:

@@ -21,6 +21,7 @@ import itertools
 import numpy as np
 
 from ..base import dtypes
+from ..ir.phases import phases
 
 Array = np.ndarray
 BLOCK, SUPER = 256, 4096
@@ -152,16 +153,15 @@ def conv(attrs, x: Array, w: Array, exact: bool = False) -> Array:
     return np.moveaxis(np.concatenate(results, -1), -1, 1)
 
 
-def _transpose_windows(g: Array, attrs, kernel) -> Array:
+def _transpose_windows(g: Array, size, padding, dilation, kernel) -> Array:
     """(N, O, *out) -> (N, *size, *kernel, O): the output gradient that each kernel position brings to an input."""
     n, c = g.shape[:2]
-    result = np.zeros((n, *attrs.size, *kernel, c), g.dtype)
+    result = np.zeros((n, *size, *kernel, c), g.dtype)
     for tap in itertools.product(*map(range, kernel)):
         to, frm = [], []
         for axis, t in enumerate(tap):
-            s, (lo, _), d = attrs.stride[axis], attrs.padding[axis], attrs.dilation[axis]
-            index = np.arange(g.shape[2 + axis]) * s + t * d - lo
-            keep = (index >= 0) & (index < attrs.size[axis])
+            index = np.arange(g.shape[2 + axis]) + t * dilation[axis] - padding[axis][0]
+            keep = (index >= 0) & (index < size[axis])
             to.append(index[keep])
             frm.append(np.nonzero(keep)[0])
         source = np.moveaxis(g, 1, -1)[np.ix_(range(n), *frm, range(c))]
@@ -169,16 +169,29 @@ def _transpose_windows(g: Array, attrs, kernel) -> Array:
     return result
 
 
-def conv_transpose(attrs, g: Array, w: Array, exact: bool = False) -> Array:
-    kernel, groups = w.shape[2:], attrs.groups
-    windows = _transpose_windows(g, attrs, kernel)
+def _transpose_phase(g: Array, w: Array, size, padding, dilation, groups: int, exact: bool) -> Array:
+    """With stride 1."""
+    kernel = w.shape[2:]
+    windows = _transpose_windows(g, size, padding, dilation, kernel)
     og, cg, taps = g.shape[1] // groups, w.shape[1], int(np.prod(kernel))
     results = []
     for i in range(groups):
-        left = windows[..., i * og:(i + 1) * og].reshape(1, g.shape[0] * int(np.prod(attrs.size)), taps * og)
+        left = windows[..., i * og:(i + 1) * og].reshape(1, g.shape[0] * int(np.prod(size)), taps * og)
         right = np.moveaxis(np.moveaxis(w[i * og:(i + 1) * og], 1, 0), 1, -1).reshape(1, cg, taps * og)
-        results.append(contract(left, right, g.dtype, exact).reshape(g.shape[0], *attrs.size, cg))
+        results.append(contract(left, right, g.dtype, exact).reshape(g.shape[0], *size, cg))
     return np.moveaxis(np.concatenate(results, -1), -1, 1)
+
+
+def conv_transpose(attrs, g: Array, w: Array, exact: bool = False) -> Array:
+    """Phase by phase: no product has a zero that stands between sites."""
+    result = np.zeros((g.shape[0], w.shape[1] * attrs.groups, *attrs.size), g.dtype)
+    for phase in phases(attrs, g.shape[2:], w.shape[2:]):
+        taps = tuple(slice(p.tap, None, p.step) for p in phase)
+        there = tuple(slice(p.first, None, s) for p, s in zip(phase, attrs.stride, strict=True))
+        result[(..., *there)] = _transpose_phase(
+            g, w[(..., *taps)], [p.count for p in phase], [(p.low, p.high) for p in phase],
+            [p.dilation for p in phase], attrs.groups, exact)
+    return result
 
 
 def conv_weight_grad(attrs, x: Array, g: Array, exact: bool = False) -> Array:

@@ -117,7 +117,7 @@ _rows("contract", 2, r.dot, {
 _CONV = ("stride", "padding", "dilation", "groups")
 _rows("contract", 2, r.conv, {"conv": "cross-correlation of (N, C, *size) with (O, C/groups, *kernel)"}, _CONV)
 _rows("contract", 2, r.conv_transpose, {
-    "conv_transpose": "gradient of conv in its input: scatters g through the kernel",
+    "conv_transpose": "gradient of conv in its input: scatters g through the kernel, phase by phase",
 }, ("size", *_CONV))
 _rows("contract", 2, r.conv_weight_grad, {
     "conv_weight_grad": "gradient of conv in its weight: correlates input and output gradient",

@@ -1,16 +1,18 @@
 """Inline composites.
 
 In: any program. Out: the same with every composite replaced by its body (``decompose_unknown``: except those that a
-schedule knows, see ``KEPT``); reductions over empty or single-element axes are gone too. Control flow keeps
-its nested programs, which go through the passes when they are scheduled.
+schedule knows, see ``KEPT``); reductions over empty or single-element axes are gone too, and strides of
+``conv_transpose``. Control flow keeps its nested programs, which go through the passes when they are scheduled.
 """
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..base import dtypes
 from ..ir.builder import ProgramBuilder
 from ..ir.op import Op, op
+from ..ir.phases import phases
 from ..ir.primitives import ROWS
 from ..ir.program import Program, Var
 from ..ir.types import TensorType
@@ -37,6 +39,8 @@ class _Inliner(ProgramBuilder):
             return self.full(0, result.dtype, result.shape)
         if the_op.name == "check" and operands[0].type.shape != operands[1].type.shape:
             return self._check_once(the_op, *operands)
+        if the_op.name == "conv_transpose" and any(s > 1 for s in the_op.attrs.stride):
+            return _by_phases(self, the_op, *operands)
         if row.kind != "composite":
             return super().emit(the_op, *operands)
         kept = KEPT.get(the_op.name) if self.keep else None
@@ -52,6 +56,22 @@ class _Inliner(ProgramBuilder):
             return x
         holds = self.emit(op(ROWS["reduce_min"], tuple(range(condition.type.ndim))), condition)
         return self.emit(the_op, self.expand(holds, x.type.shape), x)
+
+
+def _by_phases(b: ProgramBuilder, the_op: Op, g: Var, w: Var) -> Var:
+    """A strided input gradient: its phases, each written between the others."""
+    a = the_op.attrs
+    kernel, two = w.type.shape[2:], w.type.shape[:2]
+    result = b.zeros(the_op.infer((g.type, w.type)))
+    zero = b.const(0, dtypes.int64)
+    for phase in phases(a, g.type.shape[2:], kernel):
+        taps = b.slice(w, (0, 0, *(p.tap for p in phase)), (*two, *kernel), (1, 1, *(p.step for p in phase)))
+        part = b.conv_transpose(g, taps, size=tuple(p.count for p in phase), stride=(1,) * len(phase),
+                                padding=tuple((p.low, p.high) for p in phase),
+                                dilation=tuple(p.dilation for p in phase), groups=a.groups)
+        starts = [zero, zero, *(b.const(p.first, dtypes.int64) for p in phase)]
+        result = b.dynamic_update(result, part, starts, (1, 1, *a.stride))
+    return result
 
 
 def _trivial_reduction(b: ProgramBuilder, the_op: Op, x: Var) -> Var | None:

@@ -7,12 +7,12 @@ lies in lanes are channels of the second operand; the epilogue finishes each reg
 op                    image                rows (broadcast)              k
 ====================  ===================  ============================  =========================
 conv                  x                    positions                     taps, input channels
-conv_transpose        g, with zeros        input positions               taps, output channels
-                      between its sites
+conv_transpose        g                    input positions               taps, output channels
 conv_weight_grad      x                    input channels, taps          images, positions
 ====================  ===================  ============================  =========================
 
-Strides, padding, dilation and layouts are parameters: one kernel serves every shape. Nothing here changes a
+Strides, padding, dilation and layouts are parameters: one kernel serves every shape. (A ``conv_transpose`` has no
+stride any more: ``passes.decompose``.) Nothing here changes a
 result's bits. Declines: dtypes without native arithmetic, more than three spatial axes.
 """
 from __future__ import annotations
@@ -280,11 +280,10 @@ def _conv_like(g: Group, context: Context, image: Var, weight: Var, axes: Sequen
                            found.outputs)
         return done if isinstance(done, Refusal) else calls + done + found.after
     x, w = _strided(context, image, calls), _strided(context, weight, calls)
-    if all(a.gap == 1 for a in axes):
-        side = _Side(e, x, w, tuple(axes), n, groups, channels, lanes, area, taps, flip)
-        tall = _position_shape(context, side, arith)
-        if tall is not None:
-            return calls + _positions(context, g, side, arith, tall, found) + found.after
+    side = _Side(e, x, w, tuple(axes), n, groups, channels, lanes, area, taps, flip)
+    tall = _position_shape(context, side, arith)
+    if tall is not None:
+        return calls + _positions(context, g, side, arith, tall, found) + found.after
     layout = PackedLayout("v", arith, shape, dtype, (groups,), lanes, k)
     memory = Temp(layout.nbytes)
     w_taps = _three(w.strides[2:], 0)
@@ -321,11 +320,11 @@ def _conv_like(g: Group, context: Context, image: Var, weight: Var, axes: Sequen
         "totals_at": sums_at + tiles,
     }
     for i, axis in enumerate(axes):
-        values |= {f"first{i}": axis.first, f"gap{i}": axis.gap, f"sites{i}": axis.sites,
+        values |= {f"first{i}": axis.first, f"sites{i}": axis.sites,
                    f"x{i}": x_spatial[i] * axis.step, f"size{i}": sizes[i], f"blocks{i}": counts[i],
                    f"block{i}": block[i], f"out{i}": axis.out, f"stride{i}": axis.stride, f"tap{i}": axis.tap,
                    f"taps{i}": axis.taps}
-    contiguous = x_spatial[2] * axes[2].step == 1 and axes[2].gap == 1
+    contiguous = x_spatial[2] * axes[2].step == 1
     structure = kernel.ConvStructure(arith, shape, dtype, contiguous, found.finish(arith.acc))
     tasks = entries * parts
     calls.append(Call(
@@ -537,8 +536,9 @@ def schedule_conv_transpose(g: Group, context: Context) -> Schedule:
     if refusal is not None:
         return refusal
     (y, w), a = e.inputs, e.op.attrs
-    axes = [backward_axis(size, taps, out, s, low, d) for size, taps, out, s, (low, _), d in zip(
-        _three(e.output.shape[2:], 1), _three(w.shape[2:], 1), _three(y.shape[2:], 1), _three(a.stride, 1),
+    assert all(s == 1 for s in a.stride), a.stride  # a pass has taken strides apart
+    axes = [backward_axis(size, taps, out, low, d) for size, taps, out, (low, _), d in zip(
+        _three(e.output.shape[2:], 1), _three(w.shape[2:], 1), _three(y.shape[2:], 1),
         _three(a.padding, (0, 0)), _three(a.dilation, 1), strict=True)]
     return _conv_like(g, context, y, w, axes, a.groups, True)
 
@@ -640,7 +640,7 @@ def schedule_conv_weight_grad(g: Group, context: Context) -> Schedule:
         "out2": outs[2], "pieces": pieces, "piece": piece, "sheet": sheet, "pitch": pitch, "plane": plane_of(length),
         "x_image": x.strides[0], "x_group": x.strides[1] * channels,
         "x_channel": x.strides[1], "x0": x_spatial[0], "x1": x_spatial[1] * row.step, "x2": x_spatial[2] * last.step,
-        "in0": sizes[0], "in1": row.sites, "first2": last.first, "gap2": last.gap, "sites2": last.sites, "size2": width,
+        "in0": sizes[0], "in1": row.sites, "first2": last.first, "sites2": last.sites, "size2": width,
         "stride0": stride[0], "stride1": row.stride, "stride2": last.stride, "low0": low[0], "low1": row.first,
         "dilation0": dilation[0], "dilation1": row.tap, "tap2": last.tap, "taps0": taps[0], "taps1": taps[1],
         "taps2": taps[2], "g_image": y.strides[0], "g_group": y.strides[1] * lanes, "g_lane": y.strides[1],

@@ -44,12 +44,12 @@ def _windows(context: Context, image: Var, axes: Sequence[Axis], groups: int, ro
     d = Domain()
     clipped = []
     for axis in axes:  # sites that lie in the padded image
-        first = max(0, -(axis.first // axis.gap))
-        last = min(axis.sites, (axis.size(axis.out) - 1 - axis.first) // axis.gap + 1)
+        first = max(0, -axis.first)
+        last = min(axis.sites, axis.size(axis.out) - axis.first)
         clipped.append((first, max(0, last - first)))
     if all(count for _, count in clipped):
         variables = _variables(d, (n, image.shape[1], *(count for _, count in clipped)))
-        to = [*variables[:2], *(v.shifted(first).scaled(a.gap).shifted(a.first)
+        to = [*variables[:2], *(v.shifted(first + a.first)
                                 for v, a, (first, _) in zip(variables[2:], axes, clipped, strict=True))]
         at = [*variables[:2], *(v.shifted(first).scaled(a.step).shifted(a.skip)
                                 for v, a, (first, _) in zip(variables[2:], axes, clipped, strict=True))]

@@ -35,7 +35,7 @@ PARAMETERS = (
     "supers", "channel_parts", "channel_part", "lane_parts", "lane_part", "panels", "wide",
     "channels", "lanes", "positions", "k", "super", "pass",
     "out0", "out1", "out2", "pieces", "piece",               # positions; pieces of a line and their most positions
-    "x_image", "x_group", "x_channel", "x0", "x1", "x2", "in0", "in1", "first2", "gap2", "sites2", "size2",
+    "x_image", "x_group", "x_channel", "x0", "x1", "x2", "in0", "in1", "first2", "sites2", "size2",
     "sheet", "pitch", "plane",                               # lines of a sheet; elements of a piece, of a plane
     "stride0", "stride1", "stride2", "low0", "low1", "dilation0", "dilation1", "tap2", "taps0", "taps1", "taps2",
     "g_image", "g_group", "g_lane", "g_position",
@@ -194,7 +194,7 @@ class _Writer:
         k, p = self.k, self.p
         start = piece * p["piece"] * p["stride2"]
         first, last = window.sites(k, p, 2, start)
-        inside = p["first2"] + first * p["gap2"] - start
+        inside = p["first2"] + first - start
 
         def sheet(number: Val) -> None:
             top = number * p["sheet"]  # its first line
@@ -213,7 +213,7 @@ class _Writer:
                     plane = k.offset(k.scratch, (c * p["taps0"] + td) * p["plane"] + inside, self.arith.panel)
 
                     def row(_y: Val, at: Val, into: Val) -> list[Val]:
-                        self.lines.copy(k, at, into, first, last, p["x2"], p["gap2"])
+                        self.lines.copy(k, at, into, first, last, p["x2"])
                         return [k.offset(at, p["x1"], self.elem),
                                 k.offset(into, p["pieces"] * p["pitch"], self.arith.panel)]
                     at = c * p["x_channel"] + d * p["x0"] + (rows[0] - p["low1"]) * p["x1"]

@@ -1,10 +1,9 @@
 """Windows: the part of an image that a task needs, copied into its scratch memory with zeros around it.
 
 A window has axes (channel, depth, height, width), row-major. Along a spatial axis the image's *sites* lie at window
-coordinates ``first + gap * j`` (``gap`` > 1 where zeros stand between sites, in the gradient of a strided
-convolution); everything else is zero. Offsets into a window are sums of one number for the position and one for the
-contracted element: both come from small tables, so that strides, dilation and the order of the contraction cost the
-inner loop nothing.
+coordinates from ``first`` on; everything else is zero. Offsets into a window are sums of one number for the position
+and one for the contracted element: both come from small tables, so that strides, dilation and the order of the
+contraction cost the inner loop nothing.
 """
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ from ..ir import KernelBuilder, Type, Val
 AXES = range(3)
 
 #: i64 parameters of a window; ``x``: source strides from site to site, ``size``: of the window
-PARAMETERS = ("channels", "x_channel", *(f"{name}{i}" for name in ("first", "gap", "sites", "x", "size") for i in AXES))
+PARAMETERS = ("channels", "x_channel", *(f"{name}{i}" for name in ("first", "sites", "x", "size") for i in AXES))
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Axis:
     """One spatial axis.
 
     Args:
-        first, gap, sites: window coordinate of the image's first site, from one to the next, their number.
+        first, sites: window coordinate of the image's first site, how many follow each other.
         step: source elements (along the axis) from site to site. skip: source index of the first site.
         stride: window coordinates from one position to the next. tap: from one kernel tap to the next.
         origin: window coordinate of tap 0 for position 0. extent: window coordinates that one position sees.
@@ -37,7 +36,6 @@ class Axis:
     """
 
     first: int
-    gap: int
     sites: int
     step: int
     skip: int
@@ -58,14 +56,14 @@ def forward_axis(size: int, taps: int, out: int, stride: int, low: int, dilation
     if taps == 1 and stride > 1:  # only every stride-th element is ever read
         first = max(0, -(-low // stride))
         sites = max(0, min(out, (size - 1 + low) // stride + 1) - first)
-        return Axis(first, 1, sites, stride, first * stride - low if sites else 0, 1, 0, 0, 1, 1, out)
-    return Axis(low, 1, size, 1, 0, stride, dilation, 0, (taps - 1) * dilation + 1, taps, out)
+        return Axis(first, sites, stride, first * stride - low if sites else 0, 1, 0, 0, 1, 1, out)
+    return Axis(low, size, 1, 0, stride, dilation, 0, (taps - 1) * dilation + 1, taps, out)
 
 
-def backward_axis(size: int, taps: int, out: int, stride: int, low: int, dilation: int) -> Axis:
-    """Input position ``i`` and tap ``t`` read the gradient at ``(i + low - t * dilation) / stride``, if whole."""
+def backward_axis(size: int, taps: int, out: int, low: int, dilation: int) -> Axis:
+    """Input position ``i`` and tap ``t`` read the gradient at ``i + low - t * dilation``."""
     reach = (taps - 1) * dilation
-    return Axis(reach - low, stride, out, 1, 0, 1, -dilation, reach, reach + 1, taps, size)
+    return Axis(reach - low, out, 1, 0, 1, -dilation, reach, reach + 1, taps, size)
 
 
 @dataclass(frozen=True)
@@ -87,8 +85,8 @@ class Lines:
         k.loop(0, count, self.arith.lanes, nonempty=True,
                body=lambda at: k.store(k.const(0, Type(panel, self.arith.lanes)), k.offset(to, at, panel)))
 
-    def copy(self, k: KernelBuilder, source: Val, into: Val, first: Val, last: Val, step: Val, gap: Val) -> None:
-        """Sites ``first .. last`` of a line; ``step``, ``gap``: from site to site in memory and in the window.
+    def copy(self, k: KernelBuilder, source: Val, into: Val, first: Val, last: Val, step: Val) -> None:
+        """Sites ``first .. last`` of a line; ``step``: from site to site in memory.
 
         Writes zeros to less than a vector behind the last site: lines are copied in rising order.
         """
@@ -97,7 +95,7 @@ class Lines:
         if not self.contiguous:
             def one(j: Val) -> None:
                 value = element.load(k, k.offset(source, j * step, elem), dtype, 1)
-                k.store(arith.to_panel(k, value, dtype), k.offset(into, (j - first) * gap, arith.panel))
+                k.store(arith.to_panel(k, value, dtype), k.offset(into, j - first, arith.panel))
             k.loop(first, last, body=one)
             return
         source, count = k.offset(source, first, elem), k.smax(last - first, k.i64(0))
@@ -116,11 +114,8 @@ class Lines:
 
 def sites(k: KernelBuilder, p: Parameters, i: int, start: Val) -> tuple[Val, Val]:
     """Of axis ``i``: the first site in a window that starts at coordinate ``start``, and the one behind the last."""
-    zero, gap = k.i64(0), p[f"gap{i}"]
-
-    def up(x: Val) -> Val:
-        return k.udiv(k.smax(x, zero) + (gap - 1), gap)
-    return up(start - p[f"first{i}"]), k.smin(p[f"sites{i}"], up(start + p[f"size{i}"] - p[f"first{i}"]))
+    first, last = (k.smax(x - p[f"first{i}"], k.i64(0)) for x in (start, start + p[f"size{i}"]))
+    return first, k.smin(p[f"sites{i}"], last)
 
 
 def fill(k: KernelBuilder, lines: Lines, p: Parameters, source: Val, start: Sequence[Val], to: Val) -> None:
@@ -130,14 +125,14 @@ def fill(k: KernelBuilder, lines: Lines, p: Parameters, source: Val, start: Sequ
     panel = lines.arith.panel
 
     def place(i: int, j: Val) -> Val:
-        return p[f"first{i}"] + j * p[f"gap{i}"] - start[i]
+        return p[f"first{i}"] + j - start[i]
 
     def channel(c: Val) -> None:
         def depth(d: Val) -> None:
             def height(h: Val) -> None:
                 line = k.offset(source, c * p["x_channel"] + d * p["x0"] + h * p["x1"], lines.elem)
                 into = ((c * p["size0"] + place(0, d)) * p["size1"] + place(1, h)) * p["size2"] + place(2, ranges[2][0])
-                lines.copy(k, line, k.offset(to, into, panel), *ranges[2], p["x2"], p["gap2"])
+                lines.copy(k, line, k.offset(to, into, panel), *ranges[2], p["x2"])
             k.loop(*ranges[1], body=height)
         k.loop(*ranges[0], body=depth)
     k.loop(0, p["channels"], body=channel, nonempty=True)
