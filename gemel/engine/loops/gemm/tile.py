@@ -67,7 +67,7 @@ def chain(k: KernelBuilder, target: Target, arith: Stepwise, height: int, vector
     ``v`` may also be a function that writes how the vectors of a step are loaded.
 
     Two steps an iteration, since some processors issue the loop's own instructions in place of multiply-adds; one where
-    registers are short: there are 16, or a function loads the vectors.
+    registers are short: there are 16, a function loads the vectors, or a table places the scalars.
     """
     s_elem, count = s.elem(arith), height * vectors
     biased = arith if isinstance(arith, arithmetic.Bytes) and arith.biased else None
@@ -96,7 +96,7 @@ def chain(k: KernelBuilder, target: Target, arith: Stepwise, height: int, vector
         return result
 
     start = [arithmetic.zero(k, arith)] * (count + (vectors if biased else 0))
-    if isinstance(v, Stream) and target.registers == 32:
+    if isinstance(v, Stream) and s.table is None and target.registers == 32:
         def several(number: Val, *sums: Val) -> Sequence[Val]:
             for u in range(UNROLL):
                 sums = tuple(step(number + u, *sums))
