@@ -31,6 +31,33 @@ def test_unused_blocks_are_given_back_before_new_ones_are_mapped():
 
 
 @reusing
+def test_what_a_program_needs_again_stays_mapped(monkeypatch: pytest.MonkeyPatch):
+    """A large result, dropped, and small ones in turns; when the large one is not needed any more, it goes."""
+    memory.release_cached()
+    mapped, carve = [], memory._carve
+
+    def carved(size: int) -> int:
+        mapped.append(size)
+        return carve(size)
+    monkeypatch.setattr(memory, "_carve", carved)
+
+    def turn(large: int) -> None:
+        held = [memory.allocate(3 * MIB) for _ in range(4)]
+        held.append(memory.allocate(large))
+    for _ in range(8):
+        turn(300 * MIB)
+        before = len(mapped)
+    for _ in range(4):
+        turn(300 * MIB)
+    assert len(mapped) == before, mapped
+    usage_then = usage.reserved
+    kept = [memory.allocate((5 + i) * MIB) for i in range(40)]  # other sizes, for good
+    assert usage.reserved < usage_then + sum(b.nbytes for b in kept) - 200 * MIB
+    del kept
+    memory.release_cached()
+
+
+@reusing
 def test_a_block_serves_a_request_that_is_a_little_smaller():
     block = memory.allocate(200 * MIB)
     address, reserved = block.ptr, usage.reserved

@@ -3,7 +3,8 @@
 A :class:`Buffer` is a block of memory that returns to its size class when the last reference goes. Blocks stay
 mapped for reuse (fresh pages cost more than most kernels) and large ones ask for huge pages. A large block may serve
 a request of up to a fifth less; where a new one has to be mapped, unused ones of other sizes are given back to the
-system first, so that a program whose sizes change does not hold the sum of all it ever needed. Memory that others can
+system first, as far as more is held than was lately in use at one time: a program whose sizes change does not hold the
+sum of all it ever needed, one that does the same again and again maps nothing new. Memory that others can
 see (NumPy arrays, mapped files) is wrapped as a *foreign* buffer: never reused, never donated.
 
 With ``GEMEL_GUARD`` nothing is reused: every block lies between guard pages (see ``guard``).
@@ -33,6 +34,7 @@ _SLAB = 1 << 20
 _PAGE = mmap.PAGESIZE
 _HUGE = 2 << 20
 _OFTEN = 256 << 20  # bytes up to which growing memory does not ask Python's collector
+_FADING = 8  # such a part of what is no longer live is no longer expected when a block is mapped
 _SLACK = 64 << 20  # bytes of unused large blocks that are kept at least, however little is in use
 
 
@@ -95,9 +97,16 @@ class Usage:
     """Byte counts of the process's device memory."""
 
     live: int = 0       # bytes in buffers that someone holds
-    peak: int = 0       # highest value of `live`
+    crest: int = 0      # highest value of `live` since the last large block was mapped
+    highest: int = 0    # before that
+    expected: int = 0   # how much may well be live again: crests, fading with each block that is mapped
     collected: int = 0  # `live` after Python's collector was asked last
     reserved: int = 0   # bytes mapped from the system
+
+    @property
+    def peak(self) -> int:
+        """The highest value of ``live``."""
+        return max(self.highest, self.crest)
 
 
 usage = Usage()  # an object: a class that changes costs every look at it
@@ -161,8 +170,8 @@ def allocate(nbytes: int) -> Buffer:
         b.ptr, size = _larger(size) or _fresh(size)
     b.size_class = size
     usage.live += size
-    if usage.live > usage.peak:
-        usage.peak = usage.live
+    if usage.live > usage.crest:
+        usage.crest = usage.live
     return b
 
 
@@ -202,8 +211,11 @@ def _returned(size: int) -> tuple[int, int] | None:
 
 
 def _make_room(nbytes: int) -> None:
-    """Unmap unused large blocks, the largest first, where more of them than a sixteenth of all would stay unused."""
-    spare = usage.reserved - usage.live + nbytes - max(_SLACK, usage.reserved // 16)
+    """Unmap unused large blocks, the largest first, beyond what is expected to be live and a sixteenth of all."""
+    usage.highest = usage.peak
+    usage.expected = max(usage.crest, usage.expected - (usage.expected - usage.live) // _FADING)
+    usage.crest = usage.live
+    spare = usage.reserved + nbytes - usage.expected - max(_SLACK, usage.reserved // 16)
     if spare > 0:
         release_cached(min(spare, nbytes))
 
@@ -233,7 +245,7 @@ def _guarded(b: Buffer) -> Buffer:
         b.size_class = -pages
         usage.reserved += pages
         usage.live += pages
-        usage.peak = max(usage.peak, usage.live)
+        usage.crest = max(usage.crest, usage.live)
     return b
 
 
