@@ -136,6 +136,9 @@ class Programs:
         return lambda: step().item()
 
     def gpt2(self, train: bool) -> Run:
+        # after a few steps on one batch most probabilities are denormal, which takes some processors ten times as long;
+        # TensorFlow and JAX always flush them
+        self.torch.set_flush_denormal(True)
         model = models.gpt2(self.torch, self.nn, self.F)
         ids = self.torch.randint(0, 50257, (4, 256))
         if not train:

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import math
+import platform
+import threading
 
 import numpy as np
 import pytest
@@ -44,9 +46,50 @@ def test_precision_and_determinism():
     with pytest.warns(UserWarning, match="x is not one of 'highest', 'high', or 'medium'"):
         gemel.set_float32_matmul_precision("x")
     assert gemel.get_float32_matmul_precision() == "highest"
-    assert gemel.set_flush_denormal(False) is True
     for wrong in ("always", 3, 1.5):
         same_error(lambda m, v=wrong: m.set_deterministic_debug_mode(v))
+
+
+TINY = np.full((300, 300), 2e-38, np.float32)  # a quarter of it is denormal; NumPy may not see it: look at the bits
+
+
+def quarters() -> list[bool]:
+    """Are denormal results there: of one task, of many, of a contraction, of a plan behind the program?"""
+    one, many, factor = gemel.tensor(TINY[0]), gemel.tensor(TINY), gemel.eye(300) * 0.25
+    w = gemel.tensor(TINY).requires_grad_()
+    w.grad = gemel.tensor(TINY)
+    gemel.optim.SGD([w], lr=0.75).step()
+    results = one * 0.25, many * 0.25, many @ factor, w.detach()
+    return [bool(r.numpy().view(np.int32).any()) for r in results]
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="set on x86 alone")
+def test_denormal_numbers_are_zeros_on_demand():
+    assert quarters() == [True] * 4
+    try:
+        y = gemel.tensor(TINY) * 0.25
+        assert gemel.set_flush_denormal(True) is True
+        assert y.numpy().view(np.int32).all()  # recorded before
+        assert quarters() == [False] * 4
+        with override(THREADS=3):  # another pool
+            assert quarters() == [False] * 4
+    finally:
+        assert gemel.set_flush_denormal(False) is True
+    assert quarters() == [True] * 4
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="set on x86 alone")
+def test_what_libraries_set_on_a_thread_does_not_reach_kernels():
+    """torch flushes denormal numbers of this thread: ours are exact, and torch's setting is as it was behind them."""
+    seen = []
+
+    def other() -> None:
+        assert torch.set_flush_denormal(True)
+        seen.extend([quarters(), float((torch.tensor([2e-38]) * 0.25)[0])])
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+    assert seen == [[True] * 4, 0.0]
 
 
 @pytest.mark.parametrize("name", [n for n in gemel.cuda.__all__ if n != "reset_peak_memory_stats"])

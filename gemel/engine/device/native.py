@@ -16,6 +16,9 @@ On Linux the workers are kept off the CPU of the thread that runs or launches pl
 before, their affinity masks follow. Left to itself the system wakes a worker where its waker runs (a virtual CPU that
 is idle counts as taken), and two threads then share one CPU for tens of milliseconds.
 
+Kernels run under the pool's floating-point control word, whatever the program, or a library in it, has set on its
+threads; those find their own again behind the plan (x86; elsewhere under what the thread has).
+
 A plan may also be *launched*: its context goes into the pool's word ``waiting``, the first worker that sees it walks
 the table, and ``flying`` says until when. The launching thread goes on; ``gemel_join`` lets it help as any other
 thread does, and it walks the table itself where no worker has come to it.
@@ -25,6 +28,7 @@ from __future__ import annotations
 import ctypes
 import platform
 import sys
+from collections.abc import Sequence
 
 from ..base.target import Target, host
 
@@ -44,11 +48,14 @@ ARG_WORDS = 3
 CONTEXT = ("steps", "args", "bases", "dyn", "argv", "pool", "scratch", "status", "slice_ns", "pc")
 NOT_LAUNCHED = -1 << 62  # what stands in ``pc`` until the plan has been launched
 # --- pool words, each on a cache line of its own (8 words apart)
-POOL = ("ticket", "sleepers", "stop", "job", "spins", "workers", "cpu", "places", "waiting", "flying", "halt")
+POOL = ("ticket", "sleepers", "stop", "job", "spins", "workers", "cpu", "places", "waiting", "flying", "halt",
+        "control")
 POOL_STRIDE = 8
 #: words of the table at ``places`` (0: the system places the workers): a mask of the CPUs that they may use, then the
 #: system's number of each. ``cpu``: the one that they keep off
 MASK_WORDS = 16
+#: floating-point control words of x86: no exception traps; denormal numbers are exact, or zeros
+EXACT, FLUSHED = 0x1F80, 0x9FC0
 PLACES = sys.platform.startswith("linux")
 
 
@@ -102,6 +109,27 @@ def _wake() -> list[str]:
                 f"  %w = call i64 (i64, ...) @syscall(i64 {number}, ptr %gen_ptr, i64 129, i32 1000, "
                 "i64 0, i64 0, i64 0)"]
     return []
+
+
+def has_control(target: Target) -> bool:
+    """Is there a floating-point control word that plans set?"""
+    return target.triple.startswith("x86_64")
+
+
+def _control(target: Target) -> list[str]:
+    """This thread computes under the pool's control word from here on."""
+    return ["  call void @llvm.x86.sse.ldmxcsr(ptr %p_control)"] if has_control(target) else []
+
+
+def _guarded(target: Target, name: str, types: Sequence[str], pool: Sequence[str], body: str) -> list[str]:
+    """The function ``name`` calls ``body`` under the pool's control word; ``pool`` finds ``%p_control``."""
+    taken = ", ".join(f"{t} %{i}" for i, t in enumerate(types))
+    keep = ["  %kept = alloca i32, align 4", "  call void @llvm.x86.sse.stmxcsr(ptr %kept)"]
+    back = ["  call void @llvm.x86.sse.ldmxcsr(ptr %kept)"]
+    if not has_control(target):
+        keep = back = []
+    return [f"define i64 @{name}({taken}) nounwind {{", "entry:", *keep, *pool, *_control(target),
+            f"  %result = call i64 @{body}({taken})", *back, "  ret i64 %result", "}"]
 
 
 def _place() -> list[str]:
@@ -201,7 +229,8 @@ def _launched(target: Target, fields: list[str]) -> list[str]:
         "wake:", *_wake(), "  br label %out",
         "out:", "  ret void", "}",
         # 1: the launched plan is over; 0: this thread has helped for a slice
-        "define i64 @gemel_join(ptr %pool, ptr %scratch, i64 %slice_ns) nounwind {", "entry:", *fields, *_place(),
+        *_guarded(target, "gemel_join", ("ptr", "ptr", "i64"), [_pool_field("control").replace("%pool", "%0")], "join"),
+        "define internal i64 @join(ptr %pool, ptr %scratch, i64 %slice_ns) nounwind {", "entry:", *fields, *_place(),
         "  %t0 = call i64 @now_ns()",
         "  br label %look",
         "look:",
@@ -343,7 +372,7 @@ def _worker(target: Target, fields: list[str]) -> str:
         "  %got = extractvalue { i64, i1 } %claimed, 1",
         "  br i1 %got, label %fly, label %idle_again",
         "fly:",
-        "  %ctx = inttoptr i64 %plan to ptr",
+        "  %ctx = inttoptr i64 %plan to ptr", *_control(target),
         "  %over = call i1 @advance(ptr %pool, ptr %ctx, ptr %scratch, i64 %me)",
         "  br i1 %over, label %idle_again, label %fly",
         "still:",
@@ -374,7 +403,7 @@ def _worker(target: Target, fields: list[str]) -> str:
         "  %pair = cmpxchg ptr %p_ticket, i64 %ticket, i64 %plus seq_cst seq_cst",
         "  %won = extractvalue { i64, i1 } %pair, 1",
         "  br i1 %won, label %work, label %idle_again",
-        "work:",
+        "work:", *_control(target),
         "  call void @run_tasks(ptr %pool, ptr %scratch, i64 %me)",
         "  %left = atomicrmw sub ptr %p_ticket, i64 1 seq_cst",
         "  br label %idle_again",
@@ -555,10 +584,15 @@ def _walk() -> str:
         "  br label %fetch", "}"])
 
 
-_RUN = "\n".join([
-    "define i64 @gemel_run(ptr %ctx, i64 %start) nounwind {", _word("ctx", CONTEXT.index("scratch"), "p_scratch"),
-    "  %scratch = load ptr, ptr %p_scratch",
-    "  %at = call i64 @walk(ptr %ctx, i64 %start, ptr %scratch, i64 0)", "  ret i64 %at", "}"])
+def _run(target: Target) -> list[str]:
+    """``gemel_run``: walk a table on the calling thread."""
+    pool = [_word("0", CONTEXT.index("pool"), "p_pool"), "  %pool = load ptr, ptr %p_pool", _pool_field("control")]
+    return [
+        "define internal i64 @run(ptr %ctx, i64 %start) nounwind {",
+        _word("ctx", CONTEXT.index("scratch"), "p_scratch"), "  %scratch = load ptr, ptr %p_scratch",
+        "  %at = call i64 @walk(ptr %ctx, i64 %start, ptr %scratch, i64 0)", "  ret i64 %at", "}",
+        *_guarded(target, "gemel_run", ("ptr", "i64"), pool, "run")]
+
 
 _NOW = """define internal i64 @now_ns() nounwind {
   %ts = alloca [2 x i64], align 8
@@ -578,9 +612,11 @@ def module_text(target: Target | None = None) -> str:
     fields = [_pool_field(f) for f in POOL]
     declares = ["declare i64 @syscall(i64, ...)", "declare i32 @usleep(i32)", "declare i32 @clock_gettime(i32, ptr)"]
     if target.triple.startswith("x86_64"):
-        declares.append("declare void @llvm.x86.sse2.pause()")
+        declares += ["declare void @llvm.x86.sse2.pause()", "declare void @llvm.x86.sse.ldmxcsr(ptr)",
+                     "declare void @llvm.x86.sse.stmxcsr(ptr)"]
     return "\n".join([_run_tasks(), _worker(target, fields), _stop(fields), *([_KEEP_OFF] if PLACES else []),
-                      _parallel(target, fields), _walk(), _RUN, *_launched(target, fields), _NOW, *declares, ""])
+                      _parallel(target, fields), _walk(), *_run(target), *_launched(target, fields), _NOW, *declares,
+                      ""])
 
 
 SYMBOLS = ("gemel_run", "gemel_launch", "gemel_join", "gemel_worker", "gemel_stop")

@@ -14,6 +14,7 @@ import threading
 from ..base import log
 from ..base.flags import flags
 from ..base.forks import fork_lock
+from ..base.target import host
 from . import guard, native, stream
 from .memory import Buffer, allocate
 from .stream import run_lock
@@ -47,6 +48,7 @@ class Pool:
         self.words = array.array("q", bytes(8 * native.pool_words(threads)))
         self.address = self.words.buffer_info()[0]
         self._set("spins", _SPINS)
+        self._set("control", _control)
         self.scratch: list[Buffer] = [allocate(SCRATCH_BYTES) for _ in range(threads)]
         self.workers: list[threading.Thread] = []
         self.launch = native.LAUNCH(library.address["gemel_launch"])
@@ -108,6 +110,7 @@ class Pool:
 
 
 _pool: Pool | None = None
+_control = native.EXACT  # the floating-point control word of all kernels
 _change = fork_lock("pool", threading.RLock())  # held while the pool is replaced: the planner's thread asks for it too
 _EXIT_WAIT = 30.0  # seconds that the end of the program waits for the step that runs in another thread
 #: the thread that is ending the program, else 0; the plans of all others stop where they are
@@ -132,6 +135,22 @@ def _replace(library, setting: int) -> Pool:
         if not leaving:
             _pool.start()
     return _pool
+
+
+def flush_denormals(on: bool) -> bool:
+    """Are denormal numbers zeros, for all kernels from here on? False where the machine has no such setting.
+
+    The plan in flight ends as it began.
+    """
+    global _control
+    if not native.has_control(host()):
+        return not on
+    with run_lock, _change:
+        stream.land()
+        _control = native.FLUSHED if on else native.EXACT
+        if _pool is not None:
+            _pool._set("control", _control)
+    return True
 
 
 def rest() -> None:
