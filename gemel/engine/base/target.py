@@ -27,7 +27,7 @@ NATIVE: dict[str, frozenset[str]] = {
     "neon": frozenset({"fma", "f16", "round", "saturate"}),
 }
 #: Intel's servers. Their last-level cache, a mesh, gives a core 8 bytes a cycle, a quarter of what others do; and their
-#: bf16 dot product takes as long as four multiply-adds of f32, which do as much in half the time.
+#: bf16 dot product takes as long as four multiply-adds of f32, which do twice as much.
 _MESHES = frozenset({"skylake-avx512", "cascadelake", "cooperlake", "icelake-server", "sapphirerapids", "emeraldrapids",
                      "graniterapids", "graniterapids-d", "diamondrapids"})
 _EXTRA = ("avx512bf16", "avx512vnni", "avxvnni", "amx-bf16", "amx-int8", "bf16", "dotprod", "i8mm")

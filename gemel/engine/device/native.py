@@ -121,14 +121,13 @@ def _control(target: Target) -> list[str]:
     return ["  call void @llvm.x86.sse.ldmxcsr(ptr %p_control)"] if has_control(target) else []
 
 
-def _guarded(target: Target, name: str, types: Sequence[str], pool: Sequence[str], body: str) -> list[str]:
-    """The function ``name`` calls ``body`` under the pool's control word; ``pool`` finds ``%p_control``."""
-    taken = ", ".join(f"{t} %{i}" for i, t in enumerate(types))
+def _under_control(target: Target, name: str, taken: str, find: Sequence[str], body: str) -> list[str]:
+    """The function ``name``, which calls ``body`` under the pool's control word; ``find`` defines ``%p_control``."""
     keep = ["  %kept = alloca i32, align 4", "  call void @llvm.x86.sse.stmxcsr(ptr %kept)"]
     back = ["  call void @llvm.x86.sse.ldmxcsr(ptr %kept)"]
     if not has_control(target):
         keep = back = []
-    return [f"define i64 @{name}({taken}) nounwind {{", "entry:", *keep, *pool, *_control(target),
+    return [f"define i64 @{name}({taken}) nounwind {{", "entry:", *keep, *find, *_control(target),
             f"  %result = call i64 @{body}({taken})", *back, "  ret i64 %result", "}"]
 
 
@@ -229,7 +228,8 @@ def _launched(target: Target, fields: list[str]) -> list[str]:
         "wake:", *_wake(), "  br label %out",
         "out:", "  ret void", "}",
         # 1: the launched plan is over; 0: this thread has helped for a slice
-        *_guarded(target, "gemel_join", ("ptr", "ptr", "i64"), [_pool_field("control").replace("%pool", "%0")], "join"),
+        *_under_control(target, "gemel_join", "ptr %pool, ptr %scratch, i64 %slice_ns", [_pool_field("control")],
+                        "join"),
         "define internal i64 @join(ptr %pool, ptr %scratch, i64 %slice_ns) nounwind {", "entry:", *fields, *_place(),
         "  %t0 = call i64 @now_ns()",
         "  br label %look",
@@ -586,12 +586,12 @@ def _walk() -> str:
 
 def _run(target: Target) -> list[str]:
     """``gemel_run``: walk a table on the calling thread."""
-    pool = [_word("0", CONTEXT.index("pool"), "p_pool"), "  %pool = load ptr, ptr %p_pool", _pool_field("control")]
+    find = [_word("ctx", CONTEXT.index("pool"), "p_pool"), "  %pool = load ptr, ptr %p_pool", _pool_field("control")]
     return [
         "define internal i64 @run(ptr %ctx, i64 %start) nounwind {",
         _word("ctx", CONTEXT.index("scratch"), "p_scratch"), "  %scratch = load ptr, ptr %p_scratch",
         "  %at = call i64 @walk(ptr %ctx, i64 %start, ptr %scratch, i64 0)", "  ret i64 %at", "}",
-        *_guarded(target, "gemel_run", ("ptr", "i64"), pool, "run")]
+        *_under_control(target, "gemel_run", "ptr %ctx, i64 %start", find, "run")]
 
 
 _NOW = """define internal i64 @now_ns() nounwind {

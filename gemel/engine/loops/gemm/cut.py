@@ -26,7 +26,7 @@ SCALAR_STREAM = 16.0      # in rows, as far as they are not packed, when they ar
 VECTOR_STREAM = 32.0      # in packed panels
 # bytes a cycle of what is read again, for every chunk, where the last-level cache keeps all of it (a mesh does not give
 # more), and none of it; it hides behind products that take longer
-AGAIN_NEAR, AGAIN_MESH, AGAIN_FAR = 32.0, 8.0, 8.0
+AGAIN_NEAR, AGAIN_MESH, AGAIN_FAR = 32.0, 8.0, 9.0
 KEPT_BYTES = 8 << 20, 20 << 20  # how much it keeps whole, and of how much it keeps nothing: other programs use it, too
 ROOMY_SHARE = 1 / 4       # several vector panels up to this size leave the second-level cache to scalars
 CROWDED = 0.03            # of the time of the products: what more of them cost
