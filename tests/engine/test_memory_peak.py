@@ -41,14 +41,13 @@ def test_what_a_program_needs_again_stays_mapped(monkeypatch: pytest.MonkeyPatch
         return carve(size)
     monkeypatch.setattr(memory, "_carve", carved)
 
-    def turn(large: int) -> None:
-        held = [memory.allocate(3 * MIB) for _ in range(4)]
-        held.append(memory.allocate(large))
-    for _ in range(8):
-        turn(300 * MIB)
-        before = len(mapped)
-    for _ in range(4):
-        turn(300 * MIB)
+    def turns(count: int) -> None:
+        for _ in range(count):
+            held = [memory.allocate(3 * MIB) for _ in range(4)]
+            held.append(memory.allocate(300 * MIB))
+    turns(8)
+    before = len(mapped)
+    turns(4)
     assert len(mapped) == before, mapped
     usage_then = usage.reserved
     kept = [memory.allocate((5 + i) * MIB) for i in range(40)]  # other sizes, for good

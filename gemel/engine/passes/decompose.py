@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..base import dtypes
 from ..ir.builder import ProgramBuilder
 from ..ir.op import Op, op
 from ..ir.phases import phases
@@ -63,13 +62,12 @@ def _by_phases(b: ProgramBuilder, the_op: Op, g: Var, w: Var) -> Var:
     a = the_op.attrs
     kernel, two = w.type.shape[2:], w.type.shape[:2]
     result = b.zeros(the_op.infer((g.type, w.type)))
-    zero = b.const(0, dtypes.int64)
     for phase in phases(a, g.type.shape[2:], kernel):
         taps = b.slice(w, (0, 0, *(p.tap for p in phase)), (*two, *kernel), (1, 1, *(p.step for p in phase)))
         part = b.conv_transpose(g, taps, size=tuple(p.count for p in phase), stride=(1,) * len(phase),
                                 padding=tuple((p.low, p.high) for p in phase),
                                 dilation=tuple(p.dilation for p in phase), groups=a.groups)
-        starts = [zero, zero, *(b.const(p.first, dtypes.int64) for p in phase)]
+        starts = [b.index_scalar(n) for n in (0, 0, *(p.first for p in phase))]
         result = b.dynamic_update(result, part, starts, (1, 1, *a.stride))
     return result
 

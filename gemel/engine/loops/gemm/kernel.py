@@ -78,7 +78,6 @@ class Writer:
     fetches = True  # is the scalar operand so large that it comes from beyond the second-level cache?
     unit: Val     # of the vector panel at work: its first vector
     vectors: Val  # and how many it has
-    strip: tuple[Val, Val]  # the block of scalar panels at work
     after: Val    # where the first row of the next task's vector panel is
 
     def __init__(self, name: str, target: Target, structure: Structure) -> None:
@@ -151,7 +150,6 @@ class Writer:
 
         def strip(start: Val) -> None:  # a block of scalar panels
             stop = k.smin(self.p1, start + p["s_block"])
-            self.strip = start, stop
 
             def vector_panel(j: Val) -> None:
                 self.unit, self.vectors = self.unit_of(j), self.vectors_of(j)
@@ -275,14 +273,14 @@ class Writer:
         if self.s.s_mode == "packed":
             start = k.offset(self.s_base, panel * p["s_panel"] + begin * (height * group), elem)
             rows = [k.offset(start, i * group, elem) for i in range(height)]
-            return Stream(self.s_dtype, rows, k.i64(height * group), ahead=self.s_ahead(panel, begin))
+            return Stream(self.s_dtype, rows, k.i64(height * group), ahead=self.s_ahead(start))
         step = k.i64(1) if self.s.s_mode == "k" else p["s_step"]
         start, last = k.offset(self.s_base, begin * step, elem), p["s_count"] - 1
         return Stream(self.s_dtype, [k.offset(start, k.smin(row + i, last) * p["s_row"], elem) for i in range(height)],
                       step)
 
-    def s_ahead(self, panel: Val, begin: Val) -> Val | None:
-        """Where the packed scalars of the next tile of the strip begin.
+    def s_ahead(self, start: Val) -> Val | None:
+        """What lies behind a block of packed scalars that begins at ``start``: the next block of k, or the next panel.
 
         They are one stream of cache lines, and the processor alone does not fetch far enough ahead (eight rows in place
         are eight streams: there it does).
@@ -290,12 +288,7 @@ class Writer:
         # steps of other instruction sets have few instructions to spare, those of bytes no register
         if not self.fetches or self.target.isa != "avx512" or isinstance(self.arith, arithmetic.Bytes):
             return None
-        k, p, (first, stop) = self.k, self.p, self.strip
-        below = k.compare("slt", panel + 1, stop)  # else the next block of k
-        panel, begin = k.select(below, panel + 1, first), k.select(
-            below, begin, begin + self.arith.block // self.arith.group)
-        at = panel * p["s_panel"] + begin * (self.shape.height * self.arith.group)
-        return k.offset(self.s_base, at, self.elem(self.s_dtype))
+        return self.k.offset(start, self.arith.block * self.shape.height, self.elem(self.s_dtype))
 
     def left(self, panel: Val, row: Val, begin: Val) -> tuple[Val, Val, Val]:
         """The scalar operand in tiles: pointer, bytes from row to row, bytes from tile to tile of k."""
