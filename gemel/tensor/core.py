@@ -490,28 +490,32 @@ def rebind(cell: Cell, value: Value, writer: Domain | None = None, holder: Any =
     ``writer``: the domain that is written; None: all are. ``holder``: who gets the old contents back if computing
     ``value`` fails.
     """
-    tracked = writer is None or writer.kind != DATA
+    ref = cell.ref
+    kept = []
     with sharing:
         held = cell.value or cell._contents()
-        if local.capture is not None:
-            local.capture.writes.setdefault(cell, held)
+        if (capture := local.capture) is not None:
+            capture.writes.setdefault(cell, held)
         if holder is not None:
             note_write(holder, held, value)
-        cell.tracked += tracked
+        if writer is None or writer.kind != DATA:
+            ref.tracked += 1
         cell.value = value
         cell.version = version = cell.version + 1
-        value.cell, value.version = cell.ref, cell.tracked
-        kept = [(t, t._value, t._edge) for t in cell.alive()]
-        for t, _, edge in kept:
-            alias = t._alias
+        value.cell, value.version = ref, ref.tracked
+        for r in cell.tensors[:]:  # those that are alive
+            t = r()
+            if t is None or (alias := t._alias) is None or alias.cell is not cell:
+                continue
+            kept.append((t, t._value, t._edge))
+            domain = alias.domain
             if alias.lenses or cell.foreign is not None:
                 # what is written through ``.data`` is not seen on the tape by others, nor does it see theirs
-                t._forget(writer is not None and alias.domain is not writer and DATA in (
-                    writer.kind, alias.domain.kind))
+                t._forget(writer is not None and domain is not writer and DATA in (writer.kind, domain.kind))
                 continue
             t._value, alias.seen = value, version
-            if alias.domain.edge is not edge:
-                t._edge = _place(t, alias.domain.edge)
+            if domain.edge is not t._edge:
+                t._edge = _place(t, domain.edge)
     del kept, held  # after the lock: dropping a value may run anything
     return version
 

@@ -17,7 +17,7 @@ from operator import attrgetter
 from typing import Any
 
 from ..engine.autodiff.program import rule_of
-from ..engine.autodiff.vjp import RULES, Saved
+from ..engine.autodiff.vjp import RULES, Rule, Saved
 from ..engine.base.errors import UnsupportedError
 from ..engine.ir.op import Op
 from ..engine.ir.types import TensorType
@@ -195,6 +195,8 @@ class Node(Edge):
         rule = RULES.get(op.name) or rule_of(op)
         if rule is None:
             raise UnsupportedError(f"the derivative of {op.name!r} is not implemented")
+        if op.row.body is None and not (rule.inputs or rule.outputs or rule.every):
+            _light[op] = rule.rule
         if space.taped or op.row.body is None:
             if self.inputs is None and self.outputs is None and not self.freed:
                 return rule.rule(b, g, self)  # type: ignore[arg-type]
@@ -217,6 +219,8 @@ class Node(Edge):
             self.freed = True
 
 
+#: rules of the primitives that save nothing, as far as they have been run: their nodes themselves are what they look at
+_light: dict[Op, Rule] = {}
 #: operations that save nothing but numbers: where a window starts, ``alpha``, a weight
 _NUMBERS = frozenset(("dynamic_slice", "add_scaled", "lerp_scalar"))
 
@@ -454,16 +458,19 @@ def run_backward(starts: Sequence[tuple[Edge, Any]], space: Any, keep: bool,
                     continue
                 if useful is not None and e in wanted_set and not any(to in useful for to in e.edges):
                     continue  # nobody asks for what lies beyond
+                light = None
                 if hooked and e in node_hooks:
                     grads = run_hooked(e, b, g, space)
+                elif e.__class__ is Node and (light := _light.get(e.op)) is not None:
+                    grads = light(b, g, e)
                 else:
                     grads = e.backward(b, g, space)
                 if checks:
                     for check in checks:
                         check(e, grads, space)
-                if not keep:
+                if not keep and light is None:
                     e.release()
-                for to, d in zip(e.edges, grads, strict=True):
+                for to, d in zip(e.edges, grads):  # (a longer loop for strict=True)
                     if to is None or d is None:
                         continue
                     before = pending.get(to)

@@ -6,9 +6,9 @@ one plan. :func:`difference` says in what a new key differs from an old one.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice, zip_longest
+from heapq import nlargest
+from itertools import count, zip_longest
 from typing import Any, NamedTuple
 
 from ..base.flags import flags
@@ -35,8 +35,10 @@ class PlanCache:
     """Plans by key. ``nbytes``: what they take, as far as it has been charged."""
 
     def __init__(self) -> None:
-        self._entries: OrderedDict[tuple, Entry] = OrderedDict()
+        #: an ordered dict would hash and compare a key, which may be long, once more to move it to the end
+        self._entries: dict[tuple, Entry] = {}
         self._lock = fork_lock("plans", threading.Lock())
+        self._now = count(1).__next__
         self.nbytes = 0
 
     def __len__(self) -> int:
@@ -46,10 +48,7 @@ class PlanCache:
         """The entry of a key, which is now the latest one."""
         found = self._entries.get(key)
         if found is not None:
-            try:
-                self._entries.move_to_end(key)
-            except KeyError:  # another thread's plans have pushed it out just now
-                return None
+            found.used = self._now()
         return found
 
     def charge(self, key: tuple, entry: Entry) -> None:
@@ -59,13 +58,20 @@ class PlanCache:
             before = self._entries.get(key)
             if before is not entry:  # new, or another thread's is in its place, or it was forgotten while it ran
                 self.nbytes -= 0 if before is None else before.charged
-                entry.charged = 0
+                entry.charged, entry.used = 0, self._now()
                 self._entries[key] = entry
             self.nbytes += size - entry.charged
             entry.charged = size
-            while self.nbytes > flags.PLAN_BYTES and len(self._entries) > 1:
-                _, old = self._entries.popitem(last=False)
-                self.nbytes -= old.charged
+            if self.nbytes > flags.PLAN_BYTES:
+                self._forget()
+
+    def _forget(self) -> None:
+        """Forget the entries that have not been used for the longest time, until the others are small enough."""
+        for key, old in sorted(self._entries.items(), key=_last_use)[:-1]:
+            if self.nbytes <= flags.PLAN_BYTES:
+                break
+            del self._entries[key]
+            self.nbytes -= old.charged
 
     def clear(self) -> None:
         """Forget all plans."""
@@ -75,12 +81,16 @@ class PlanCache:
 
     def explain(self, key: tuple, sites: Mapping[int, str]) -> str:
         """Why no plan has this key: the difference to the nearest one."""
-        latest = [Key(*k) for k in islice(reversed(self._entries), COMPARED)]
+        latest = [Key(*k) for k, _ in nlargest(COMPARED, list(self._entries.items()), _last_use)]
         if not latest:
             return "it is the first plan"
         new = Key(*key)
         nearest = max(latest, key=lambda old: _likeness(new, old))
         return f"the nearest of {len(self)} plans differs: {'; '.join(difference(new, nearest, sites))}"
+
+
+def _last_use(item: tuple[tuple, Entry]) -> int:
+    return item[1].used
 
 
 def _likeness(new: Key, old: Key) -> float:

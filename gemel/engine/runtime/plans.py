@@ -47,6 +47,7 @@ class Entry:
         self.refusal = ""
         #: about what the entry takes, and what the cache has counted for it
         self.nbytes = self.charged = 0
+        self.used = 0  # when it was last looked up, by the cache's count
         self._weigh()
 
     def run(self, leaves: Sequence[Buffer], scalars: Sequence[Any], commit: Commit, wait: bool) -> None:
