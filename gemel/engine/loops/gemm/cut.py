@@ -24,6 +24,7 @@ CALL_CYCLES = 6_000       # around a call that packs first: it has to end before
 # bytes a cycle of an operand that comes from beyond the second-level cache, in the time of the products alone
 SCALAR_STREAM = 16.0      # in rows, as far as they are not packed, when they are read first
 VECTOR_STREAM = 32.0      # in packed panels
+HANDED_MESH = 2.0         # in panels that another thread has just packed, on a mesh: they are in its cache alone
 # bytes a cycle of what is read again, for every chunk, where the last-level cache keeps all of it (a mesh does not give
 # more), and none of it; it hides behind products that take longer
 AGAIN_NEAR, AGAIN_MESH, AGAIN_FAR = 32.0, 8.0, 9.0
@@ -116,6 +117,9 @@ def _cycles(w: Work, cut: Cut, threads: int) -> float:
     if cut.packed:
         before = w.entries * -(-w.v_panels // threads) * w.pack + CALL_CYCLES * (threads > 1)
         task += chunk * w.v_bytes / VECTOR_STREAM
+        if w.target.has_mesh:
+            read = min(tasks * cut.chunk, w.entries * w.v_panels) * w.v_bytes
+            before += min(read * (threads - 1) / threads, w.near) / HANDED_MESH
     else:
         task += chunk * w.pack_here
     if cut.chunk > 1 and cut.chunk * w.v_bytes > ROOMY_SHARE * w.near:
