@@ -225,6 +225,8 @@ class Writer:
                             (v.start[0], v.step * 2), fresh, sums, self.width)
                 return [k.const(0, I1)]
             steps, left = stop - begin, self.s_stream(i, row, begin)
+            if self.s.finish.light and "vector" in self.s.finish.inputs:
+                k.if_(last, lambda: self.fetch_results(row, lane, vectors))
 
             def product(right: Stream | Callable[[Val], list[Val]], arith: Stepwise = arith) -> tuple[Val, ...]:
                 return chain(k, self.target, arith, self.shape.height, vectors, steps, left, right)
@@ -348,6 +350,17 @@ class Writer:
             for place in (*range(0, size - 1, LINE), size - 1):
                 k.prefetch(k.offset(begin, place, "i8"), level=2)
         k.loop(0, p["v_ahead"], body=row)
+
+    def fetch_results(self, row: Val, lane: Val, vectors: int) -> None:
+        """Fetch what an update behind the product will write, and mostly reads: its new values take the place of the
+        old ones."""
+        k, finish = self.k, self.s.finish
+        for n, place in enumerate(self.arrays.places(self.bases, row, lane)[1]):
+            elem = element.memory(finish.output_dtype(n))
+            for i in range(self.shape.height):
+                start = k.offset(place.at, place.row * i, elem)
+                for at in range(0, vectors * self.arith.lanes * arithmetic.nbytes(elem), LINE):
+                    k.prefetch(k.offset(start, at, "i8"), write=True)
 
     def finish(self, at: Val, row: Val, lane: Val) -> None:
         k, p = self.k, self.p
