@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from .engine.base.flags import override
 from .engine.device.memory import usage
 from .engine.ir.program import Program
-from .engine.runtime import cache, executor, kernels, native_plan, service
+from .engine.runtime import cache, executor, kernels, runs, service
 from .engine.runtime.decode import decode
 from .tensor.core import TensorCore
 
@@ -32,12 +32,12 @@ def counters() -> dict[str, int | float]:
     """
     return {
         "compiles": kernels.counters.compiles, "compile_seconds": kernels.counters.compile_seconds,
-        "kernels": kernels.counters.loaded, "calls": native_plan.counters.calls,
-        "bytes": native_plan.counters.nbytes, "host_steps": native_plan.counters.host_steps,
+        "kernels": kernels.counters.loaded, "calls": runs.counters.calls,
+        "bytes": runs.counters.nbytes, "host_steps": runs.counters.host_steps,
         "cache_hits": cache.counters.hits, "cache_misses": cache.counters.misses,
         "plan_hits": executor.counters.plan_hits, "plan_misses": executor.counters.plan_misses,
         "flushes": executor.counters.flushes, "syncs": executor.counters.syncs,
-        "launches": native_plan.counters.launches,
+        "launches": runs.counters.launches,
         "live_bytes": usage.live, "peak_bytes": usage.peak,
     }
 
@@ -144,10 +144,10 @@ class Profile:
 def profile() -> Iterator[Profile]:
     """Time every kernel call in a block (each is run by itself: overlap and dispatch are not in the figures)."""
     result = Profile()
-    native_plan.profiled = {}
+    runs.counters.profile = rows = {}
     try:
         yield result
     finally:
-        result.rows = sorted((KernelTime(*names, *entry) for names, entry in native_plan.profiled.items()),
+        result.rows = sorted((KernelTime(*names, *entry) for names, entry in rows.items()),
                              key=lambda r: -r.seconds)
-        native_plan.profiled = None
+        runs.counters.profile = None

@@ -14,7 +14,7 @@ from gemel.engine.ir.builder import ProgramBuilder
 from gemel.engine.ir.program import Program
 from gemel.engine.ir.types import TensorType
 from gemel.engine.passes import FUSED, GENERIC, run_passes
-from gemel.engine.runtime import native_plan
+from gemel.engine.runtime import runs
 from gemel.engine.runtime.native_plan import NativePlan
 from gemel.engine.runtime.trace import layout
 
@@ -62,10 +62,10 @@ class Native:
         self.placed = [place(a) for a in arrays[:count]]
         self.plan = NativePlan(run_passes(p, FUSED if fused else GENERIC), [f for _, f in self.placed], donate, fused,
                                updates)
-        before = native_plan.counters.host_steps
+        before = runs.counters.host_steps
         results = self.plan.run([b for b, _ in self.placed], [a.item() for a in arrays[count:]],
                                 wait=not behind)
-        self.host_steps = native_plan.counters.host_steps - before
+        self.host_steps = runs.counters.host_steps - before
         self.outputs = [array_of(buffer, form, v.type) for (buffer, form), v in zip(results, p.outputs, strict=True)]
 
     def input(self, p: Program, k: int) -> np.ndarray:

@@ -7,7 +7,7 @@ that drawing again compiles nothing.
 from __future__ import annotations
 
 import math
-import secrets
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,7 +68,7 @@ class Generator:
 
     def seed(self) -> int:
         """Start a stream of an unpredictable seed; returns the seed."""
-        found = secrets.randbits(64)
+        found = int.from_bytes(os.urandom(8), "little")
         self.manual_seed(found)
         return found
 

@@ -10,7 +10,7 @@ from gemel.engine.base.flags import override
 from gemel.engine.device import native
 from gemel.engine.ir.types import tensor_type
 from gemel.engine.loops.calls import Call
-from gemel.engine.runtime import native_plan
+from gemel.engine.runtime import runs
 from tests.plans import Native, check, program, values
 
 I64, BOOL = tensor_type(dt.int64), tensor_type(dt.bool_)
@@ -158,12 +158,12 @@ def test_step_by_step_is_the_same():
     """The profiler walks the table in Python, jumps included."""
     p, x = nested(), vec()
     expected = Native(p, [x], True).outputs
-    native_plan.profiled = {}
+    runs.counters.profile = {}
     try:
         found = Native(p, [x], True).outputs
-        assert native_plan.profiled
+        assert runs.counters.profile
     finally:
-        native_plan.profiled = None
+        runs.counters.profile = None
     with override(NAN=True):
         hunted = Native(p, [x], True).outputs
     for e, f, h in zip(expected, found, hunted, strict=True):

@@ -9,7 +9,7 @@ import pytest
 import gemel
 from gemel import debug, nn, optim
 from gemel.engine.base.flags import override
-from gemel.engine.runtime import native_plan
+from gemel.engine.runtime import runs
 from gemel.nn import functional as F
 
 ROWS, WIDTH = 256, 1000
@@ -32,13 +32,13 @@ def steady(step: Callable[[], object]) -> tuple[dict[str, int | float], int]:
     """Counters, and bytes that kernels move, of a step that has run before."""
     for _ in range(2):
         step()
-    native_plan.profiled = {}
+    runs.counters.profile = {}
     try:
         with debug.counting() as seen:
             step()
-        moved = sum(row[3] for row in native_plan.profiled.values())
+        moved = sum(row[3] for row in runs.counters.profile.values())
     finally:
-        native_plan.profiled = None
+        runs.counters.profile = None
     assert seen["compiles"] == seen["kernels"] == seen["plan_misses"] == seen["host_steps"] == 0
     return seen, moved
 

@@ -13,8 +13,6 @@ NumPy's.
 """
 from __future__ import annotations
 
-import ctypes
-import ctypes.util
 import functools
 import itertools
 
@@ -43,6 +41,7 @@ def fma32(a: Array, b: Array, c: Array) -> Array:
 
 @functools.cache  # looking for the library starts a process
 def _libm_fma():
+    import ctypes.util
     name = ctypes.util.find_library("m")
     if not name:
         return None

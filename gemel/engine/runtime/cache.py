@@ -11,7 +11,6 @@ import functools
 import hashlib
 import os
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,6 +92,7 @@ def store(name: str, data: bytes) -> None:
     where = folder()
     if where is None:
         return
+    import tempfile
     try:
         place = where / name[:2]
         place.mkdir(parents=True, exist_ok=True)

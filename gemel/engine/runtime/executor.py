@@ -23,9 +23,9 @@ from ..device import memory
 from ..device.memory import Buffer
 from . import trace as recorder
 from .failures import again, dependents, entries
-from .native_plan import Results
 from .plan_cache import PlanCache
 from .plans import Entry
+from .runs import Results
 from .trace import Trace, Value, live_results, local, new_trace
 
 plans = PlanCache()

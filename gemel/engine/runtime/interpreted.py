@@ -20,7 +20,7 @@ from ..interpreter import evaluate, pauses
 from ..interpreter.structural import updated_window
 from ..ir.program import Equation, Program, Var
 from .failures import failed_check, refused
-from .native_plan import Commit, Results, counters
+from .runs import Commit, Results, counters
 
 Array = np.ndarray
 Saved = list[tuple[Array, Array]]  # windows of reused memory that have been written, and what they held

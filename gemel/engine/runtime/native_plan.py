@@ -14,7 +14,7 @@ import array
 import ctypes
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -37,6 +37,7 @@ from ..loops.lower import Lowered, lower
 from ..loops.memory_plan import LEAVES, SCALARS, Placement, plan_memory
 from . import kernels, service
 from .failures import failed_check, refused
+from .runs import Commit, Results, counters
 from .trace import Layout, layout
 
 SLICE_NS = 50_000_000
@@ -47,23 +48,6 @@ _PC = native.CONTEXT.index("pc")
 
 _STRUCT = {"f32": "f4x", "f64": "d", "i64": "q", "i32": "i4x", "i16": "h6x", "i8": "b7x", "u8": "B7x", "u16": "H6x",
            "u32": "I4x", "u64": "Q", "bool": "?7x"}
-
-
-@dataclass(slots=True)
-class Counters:
-    """What native plans did."""
-
-    calls: int = 0
-    host_steps: int = 0
-    nbytes: int = 0
-    launches: int = 0
-
-
-counters = Counters()
-
-
-#: kernel name -> [calls, seconds, flops, bytes] while a profile is being taken, else None
-profiled: dict[tuple[str, str], list] | None = None
 
 
 @dataclass(slots=True)
@@ -113,8 +97,6 @@ def _filled(data: bytes) -> Buffer:
 
 
 Buffers = list[Any]  # memory by slot: None where the plan has words of its own
-Results = list[tuple[Buffer, Any]]
-Commit = Callable[[Results], None]
 
 
 @dataclass(slots=True)
@@ -355,7 +337,7 @@ class NativePlan:
         self.status[0] = self.context[_PC] = 0
         if flags.GUARD and _arena.depth == 1:
             self.pool.poison()
-        singly = profiled is not None or flags.NAN or flags.GUARD and log.on("plan")
+        singly = counters.profile is not None or flags.NAN or flags.GUARD and log.on("plan")
         if may_launch and not singly:
             interrupt = self._launch(buffers, commit)
         else:
@@ -477,8 +459,8 @@ class NativePlan:
                 raise self._failed()
             context[_PC] = at + 1
             singles[_PC] = 0
-            if profiled is not None:
-                row = profiled.setdefault((call.spec.name, call.label), [0, 0.0, 0, 0])
+            if counters.profile is not None:
+                row = counters.profile.setdefault((call.spec.name, call.label), [0, 0.0, 0, 0])
                 for i, more in enumerate((1, seconds, call.flops, call.nbytes)):
                     row[i] += more
             if flags.NAN:

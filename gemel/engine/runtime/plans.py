@@ -1,14 +1,16 @@
 """Plans of traces: what the plan cache holds, and how an entry runs in each tier."""
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..base import log
 from ..base.flags import flags
+from ..base.interrupts import undisturbed
 from ..device.memory import Buffer
 from ..ir.program import Program
 from ..passes import FUSED, GENERIC, run_passes
@@ -16,12 +18,25 @@ from . import service
 from .decode import decode
 from .failures import sites_of
 from .interpreted import InterpretedPlan
-from .native_plan import Commit, NativePlan
+from .runs import Commit
+
+if TYPE_CHECKING:
+    from .native_plan import NativePlan
 
 _EQUATION_BYTES = 400  # of a recorded program, with its part of the key
 HOT = 2  # runs after which a program gets a fused plan
 HEAVY = 64 << 20  # bytes of a result from which on a program is fused at once
 
+
+def native_plan(program: Program, *arguments: Any) -> NativePlan:
+    """A new ``NativePlan``. What makes one, every schedule too, is imported with the first: not by ``import gemel``."""
+    if _IMPORTED not in sys.modules:
+        with undisturbed():
+            importlib.import_module(_IMPORTED)
+    return sys.modules[_IMPORTED].NativePlan(program, *arguments)
+
+
+_IMPORTED = f"{__package__}.native_plan"
 
 class Entry:
     """One trace with its plans.
@@ -64,7 +79,7 @@ class Entry:
         """The plan of the tier that is to run now."""
         tier = flags.TIER
         if flags.NAN:  # op by op, whatever the tier; it may stop anywhere, so that nothing is donated
-            return NativePlan(run_passes(self.program, GENERIC), self.forms, (), False)
+            return native_plan(run_passes(self.program, GENERIC), self.forms, (), False)
         if self.fused is not None and tier != "0":
             if self.generic is not None:
                 self.generic = None
@@ -95,7 +110,7 @@ class Entry:
             plan.nbytes for plan in (self.generic, self.fused) if plan is not None)
 
     def build(self, passes, fused: bool) -> NativePlan:
-        return NativePlan(run_passes(self.program, passes), self.forms, self.donate, fused, self.updates)
+        return native_plan(run_passes(self.program, passes), self.forms, self.donate, fused, self.updates)
 
     def build_fused(self) -> None:
         """Prepare the fused plan (in the background, unless the program is heavy); the next run takes it."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import os
 import queue
-import subprocess
 import sys
 import threading
 import time
@@ -30,6 +29,8 @@ class Helper:
     """One helper process."""
 
     def __init__(self) -> None:
+        import subprocess
+
         import llvmlite
         environment = dict(os.environ)
         environment["PYTHONPATH"] = str(Path(llvmlite.__file__).parent.parent)
