@@ -64,6 +64,9 @@ def fast_binary(name: str, slow: Slow, scalar: str | None = None,
     with_number = fast_scalar(scalar, slow, int_kinds) if scalar else slow
     new = _new
 
+    #: what is in ``results``, by the one type that both operands have: operand types, result type
+    alike: dict[TensorType, tuple] = {}
+
     def method(self: Any, other: Any) -> Any:
         if other.__class__ not in TENSOR_CLASSES:
             return with_number(self, other)
@@ -73,10 +76,12 @@ def fast_binary(name: str, slow: Slow, scalar: str | None = None,
         b, alias = other._value, other._alias
         if alias is not None and (alias.cell.version != alias.seen or b.form is None):
             b = other._refresh()
-        types = (a.type, b.type)
-        found = results.get(types)
+        t = a.type
+        found = alike.get(t) if t is b.type else None
         if found is None:
-            return slow(self, other)
+            if t is not b.type or (t, t) not in results:
+                return slow(self, other)
+            found = alike[t] = (t, t), results[t, t]
         trace = local.trace
         if trace.closed:
             trace = local.trace = new_trace()
@@ -85,7 +90,7 @@ def fast_binary(name: str, slow: Slow, scalar: str | None = None,
         if left is None or right is None:
             return apply(the_op, self, other)
         v = Value()
-        v.type = v.form = found
+        v.type = v.form = found[1]
         v.buffer = v.cell = None
         v.trace = trace
         values = trace.values
@@ -100,13 +105,12 @@ def fast_binary(name: str, slow: Slow, scalar: str | None = None,
         out._value, out._alias, out._info = v, None, None
         edge, edge2 = self._edge, other._edge
         if (edge is not None or edge2 is not None) and mode.grad and differentiable:
-            n = Node()
-            n.op, n.edges, n.types, n.type = the_op, (edge, edge2), types, found
+            out._edge = n = Node()
+            n.op, n.edges, n.types, n.type = the_op, (edge, edge2), found[0], found[1]
             n.inputs = (a, b) if saves_inputs else None
             n.outputs = (v,) if saves_output else None
             n.hooks = None
             n.mark, n.freed, n.seq = 0, False, _sequence()
-            out._edge = n
             if watchers:
                 for watch in watchers:
                     watch(n, (a, b), v)

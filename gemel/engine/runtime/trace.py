@@ -20,6 +20,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from ..base import dtypes as dt
 from ..base import log
 from ..base.flags import flags
@@ -351,13 +353,19 @@ flush: Callable[[Trace, str, bool], None] | None = None
 failure: Callable[[Value], BaseException] | None = None
 
 
+_LONG = 200  # results of a trace from which on NumPy compares faster than Python
+
+
 def live_results(trace: Trace) -> list[int]:
     """Numbers of the results that someone besides the trace still holds.
 
     ``getrefcount`` sees the list's reference and its own argument; anything more is a handle: a tensor, a saved
     value of the tape, a local variable of a frame that is running.
     """
-    return [i for i, n in enumerate(map(sys.getrefcount, trace.values)) if n > 2]
+    counts = map(sys.getrefcount, trace.values)
+    if len(trace.values) < _LONG:
+        return [i for i, n in enumerate(counts) if n > 2]
+    return np.flatnonzero(np.fromiter(counts, np.intp, len(trace.values)) > 2).tolist()
 
 
 def note(topic: str, text: str) -> None:
