@@ -22,6 +22,7 @@ from .finish import Finish, Tile, emit_finish
 MOST_ROWS = 8
 HEIGHTS = (1, 2, 4, 8)
 PAD = 208      # elements between the sums of two rows beyond the chunk: no two rows fall on the same cache sets
+RUN_BYTES = 4096  # of a row that a task reads at a time, at least: processors look no further ahead than a page
 STRIP = 64     # columns that are finished together
 
 PARAMETERS = (

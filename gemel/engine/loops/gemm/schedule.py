@@ -479,7 +479,8 @@ def _rows(p: GemmProblem, arith: Plain, choice: Choice, a: Operand, b: Operand, 
     entries = math.prod(p.batch)
     most = SCRATCH // rows.scratch_bytes(arith, height, 1 - rows.PAD) - rows.PAD
     wanted = -(-_wanted_tasks(entries * v.count * p.k * max(0.5, height / 8), threads) // entries)
-    chunk = max(4 * arith.lanes, min(most, 4096, -(-v.count // wanted)))
+    run = min(rows.RUN_BYTES // v.dtype.itemsize, -(-v.count * entries // threads))
+    chunk = max(4 * arith.lanes, min(most, 4096, max(run, -(-v.count // wanted))))
     chunk = -(-chunk // arith.lanes) * arith.lanes
     chunks = -(-v.count // chunk)
     batch = _pad(p.batch, 1)
