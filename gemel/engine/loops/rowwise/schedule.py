@@ -410,7 +410,7 @@ class _Plan:
             tasks = self.rows * per_row
         values[("tasks_per_row",)], values[("span",)] = per_row, span
         self._fill(values)
-        if form.mode == "point" and nbytes > STREAM_BYTES and self._streams(form):
+        if form.mode != "col" and nbytes > STREAM_BYTES and self._streams(form):
             form = replace(form, stream=True)
         params = [values[name] for name in names]
         grain = share(tasks, work, nbytes, self.context.threads)
@@ -427,10 +427,10 @@ class _Plan:
 
     def _streams(self, form: Form) -> bool:
         """May every full vector be stored past the cache? Only aligned, contiguous results that nobody reads here."""
-        return all(s.inner == UNIT and s.dtype.bits >= 32 for s in form.stores) and all(
-            not any(c % 16 for v, c in a.at.terms if v not in (self.vector, self.pair)) and a.at.const % 16 == 0
-            for _, _, a in self.b.stores)
-
+        found = [(s, a.at) for s, (_, _, a) in zip(form.stores, self.b.stores, strict=True) if form.is_element_store(s)]
+        return bool(found) and all(
+            s.inner == UNIT and s.dtype.bits >= 32 and at.const % 16 == 0
+            and not any(c % 16 for v, c in at.terms if v not in (self.vector, self.pair)) for s, at in found)
 
     def _fill(self, values: dict[tuple, int]) -> None:
         """Extents, strides, and what single nodes need."""
