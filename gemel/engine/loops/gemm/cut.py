@@ -30,7 +30,7 @@ HANDED_MESH = 2.0         # in panels that another thread has just packed, on a 
 AGAIN_NEAR, AGAIN_MESH, AGAIN_FAR = 32.0, 8.0, 9.0
 KEPT_BYTES = 8 << 20, 20 << 20  # how much it keeps whole, and of how much it keeps nothing: other programs use it, too
 ROOMY_SHARE = 1 / 4       # several vector panels up to this size leave the second-level cache to scalars
-CROWDED = 0.03            # of the time of the products: what more of them cost
+CROWDED = 0.03            # of the time of the products: what as many as there may be cost
 SHARED = 0.015            # and what it costs that two threads read the same scalars at a time
 DISTURBED = 0.12          # of a task's time: what a thread may wait for another, on average; one that comes late
                           # to a launched plan finds whole tasks taken
@@ -122,8 +122,9 @@ def _cycles(w: Work, cut: Cut, threads: int) -> float:
             before += min(read * (threads - 1) / threads, w.near) / HANDED_MESH
     else:
         task += chunk * w.pack_here
-    if cut.chunk > 1 and cut.chunk * w.v_bytes > ROOMY_SHARE * w.near:
-        task += CROWDED * products
+    if cut.chunk > 1:
+        crowd = (cut.chunk * w.v_bytes / w.near - ROOMY_SHARE) / (CHUNK_SHARE - ROOMY_SHARE)
+        task += CROWDED * max(0.0, crowd) * products
     if cut.shared:
         task += SHARED * products
     all_read = cut.part * w.s_pass * (1 if cut.shared else min(threads, w.entries * parts))
