@@ -101,6 +101,12 @@ class PackStructure:
     def key(self) -> tuple:
         return ("gemm_pack", self)
 
+    @property
+    def in_runs(self) -> bool:
+        """Are neighbouring panels packed together?"""
+        return self.side == "s" and self.mode == "free" and not isinstance(self.arith, Tiles) and pack.together(
+            self.arith, self.shape.height)
+
 
 def _build(structure: PackStructure) -> Callable[[str, Target], Kernel]:
     """Operands: source, destination; a task is a panel."""
@@ -128,7 +134,28 @@ def _build(structure: PackStructure) -> Callable[[str, Target], Kernel]:
             else:
                 pack.vectors(k, arith, target, what, to, after - unit)
 
-        k.loop(k.begin, k.end, body=task)
+        def run(first: Val) -> None:
+            """Several panels, together where all are whole and of one entry."""
+            end = first + pack.RUN
+            entry = k.udiv(first, p["panels"])
+            panel = first - entry * p["panels"]
+            row, size = panel * shape.height, shape.height * p["steps"]
+            inside = k.and_(k.compare("sle", end, k.end), k.compare("sle", panel + pack.RUN, p["panels"]))
+            whole = k.compare("sle", row + pack.RUN * shape.height, p["count"])
+
+            def together() -> None:
+                base = moved(k, source, entry_of(k, entry, p), p, "stride", elem)
+                to = k.offset(dest, entry * p["entry"] + panel * size, arith.panel)
+                what = pack.Source(s.dtype, s.mode, k.offset(base, row, elem), free, along, p["count"] - row, p["k"],
+                                   True)
+                pack.several(k, arith, what, [k.offset(to, size * i, arith.panel) for i in range(pack.RUN)],
+                             shape.height)
+            k.if_(k.and_(inside, whole), together, lambda: k.loop(first, k.smin(end, k.end), body=task))
+
+        if structure.in_runs:
+            k.loop(k.begin, k.end, pack.RUN, body=run)
+        else:
+            k.loop(k.begin, k.end, body=task)
         return k.finish()
     return make
 
@@ -153,8 +180,10 @@ def pack_operand(layout: PackedLayout, source: Operand, dest: Operand, batch: tu
               "k": layout.k, "steps": layout.steps, "stride0": strides[0], "stride1": strides[1],
               "stride2": strides[2], "free": free, "along": along, "entry": layout.entry}
     tasks = panels * math.prod(layout.batch)
-    per_task = max(1, layout.nbytes // tasks)
+    grain = max(1, _TASK_BYTES * tasks // max(1, layout.nbytes))
+    if structure.in_runs:
+        grain = -(-grain // pack.RUN) * pack.RUN
     return Call(KernelSpec(f"gemm_pack_{layout.side}_{mode}_{layout.dtype.ir}", structure.key, _build(structure)),
-                [source, dest], [values[x] for x in PARAMETERS], tasks, max(1, _TASK_BYTES // per_task), (1,),
+                [source, dest], [values[x] for x in PARAMETERS], tasks, grain, (1,),
                 nbytes=layout.nbytes + math.prod(layout.batch) * layout.count * layout.k * layout.dtype.itemsize,
                 label="pack")

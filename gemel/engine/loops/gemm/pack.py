@@ -14,7 +14,7 @@ step that is short of k is filled up with zeros; so are the steps that a whole t
 """
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ...base.dtypes import DType
@@ -25,6 +25,7 @@ from .arithmetic import Arithmetic, Bytes
 from .transpose import transpose
 
 MODES = ("free", "k", "any")
+RUN = 8  # panels of scalars that are packed together
 
 
 @dataclass(frozen=True)
@@ -219,6 +220,43 @@ def _pieces(height: int, most: int) -> list[tuple[int, int]]:
         pieces.append((at, size))
         at += size
     return pieces
+
+
+def together(arith: Arithmetic, height: int) -> bool:
+    """Can neighbouring panels of scalars be packed together, from rows of contiguous elements?"""
+    return arith.group == 1 and arith.lanes in (height, 2 * height)
+
+
+def several(k: KernelBuilder, arith: Arithmetic, source: Source, to: Sequence[Val], height: int) -> None:
+    """Whole neighbouring panels of scalars, an even number, that begin at ``to``; those of :func:`together`.
+
+    A row of one panel is half a cache line or less: read together, rows come in runs that the processor fetches ahead.
+    """
+    lanes = arith.lanes
+    per = lanes // height  # panels that a vector holds a row of
+
+    def row(at: Val) -> list[Val]:
+        line = k.offset(source.at, source.along * at, source.elem)
+        return [_converted(k, arith, source, k.load(k.offset(line, j * lanes, source.elem), Type(source.elem, lanes)))
+                for j in range(len(to) // per)]
+
+    def steps(at: Val, count: int) -> None:
+        found = [row(at + i) for i in range(count)]
+        for j in range(len(to) // per):
+            if per == 1:
+                parts = [found[0][j]]
+            elif count == 1:
+                parts = list(k.halves(found[0][j]))
+            else:
+                x, y = found[0][j], found[1][j]
+                parts = [k.shuffle(x, y, [*range(h, h + height), *range(lanes + h, lanes + h + height)])
+                         for h in (0, height)]
+            for p, part in enumerate(parts):
+                k.store(part, k.offset(to[j * per + p], at * height, arith.panel))
+
+    whole = k.and_(source.k, k.i64(-per))
+    k.loop(0, whole, per, body=lambda at: steps(at, per))
+    k.loop(whole, source.k, body=lambda at: steps(at, 1))
 
 
 def scalars(k: KernelBuilder, arith: Arithmetic, source: Source, to: Val, height: int) -> None:
