@@ -281,6 +281,10 @@ def _conv_like(g: Group, context: Context, image: Var, weight: Var, axes: Sequen
         return done if isinstance(done, Refusal) else calls + done + found.after
     x, w = _strided(context, image, calls), _strided(context, weight, calls)
     side = _Side(e, x, w, tuple(axes), n, groups, channels, lanes, area, taps, flip)
+    if (product := _pointwise(side, found.problem)) is not None:
+        done = gemm(product, replace(x.operand, offset=x.operand.offset + _skipped(side)), w.operand, found.inputs,
+                    found.outputs, context.target, context.threads, chain=True)
+        return done if isinstance(done, Refusal) else calls + done + found.after
     tall = _position_shape(context, side, arith)
     if tall is not None:
         return calls + _positions(context, g, side, arith, tall, found) + found.after
@@ -311,7 +315,6 @@ def _conv_like(g: Group, context: Context, image: Var, weight: Var, axes: Sequen
     rows_at = -(-(steps_at + 8 * k) // 64) * 64
     sums_at = -(-(rows_at + 8 * rows) // 64) * 64
     x_spatial = _three(x.strides[2:], 0)
-    skip = sum(a.skip * s for a, s in zip(axes, x_spatial, strict=True)) * dtype.itemsize
     values = {
         "channels": channels, "x_channel": x.strides[1], "groups": groups, "x_image": x.strides[0],
         "x_group": x.strides[1] * channels, "origin": sum(a.origin * s for a, s in zip(axes, plane, strict=True)),
@@ -329,7 +332,7 @@ def _conv_like(g: Group, context: Context, image: Var, weight: Var, axes: Sequen
     tasks = entries * parts
     calls.append(Call(
         KernelSpec(f"{e.op.name}{shape.height}x{shape.vectors}_{dtype.ir}", structure.key, kernel.build(structure)),
-        [replace(x.operand, offset=x.operand.offset + skip), Operand(memory), *found.operands],
+        [replace(x.operand, offset=x.operand.offset + _skipped(side)), Operand(memory), *found.operands],
         [*(values[name] for name in kernel.PARAMETERS), *found.params()], tasks, _grain(tasks, cycles, context.threads),
         _writes(2, found), flops=2 * n * groups * area * lanes * k, nbytes=_traffic(g), label=_label(g)))
     return calls + found.after
@@ -356,6 +359,27 @@ class _Side:
         step = self.x.strides[-1] * self.axes[2].step
         return "unit" if step * self.axes[2].stride == 1 else "pair" if (
             step == 1 and self.axes[2].stride == 2) else "gather"
+
+
+def _skipped(side: _Side) -> int:
+    """Bytes from the image's first element to the first one that is read."""
+    x = side.x
+    return sum(a.skip * s for a, s in zip(side.axes, _three(x.strides[2:], 0), strict=True)) * x.dtype.itemsize
+
+
+def _pointwise(side: _Side, problem: GemmProblem) -> GemmProblem | None:
+    """A kernel of size 1 over whole images, whose positions are walked as one: a product that copies nothing and packs
+    no weights. None for others. ``problem``: its result and epilogue."""
+    axes, x, w = side.axes, side.x.strides, side.w.strides
+    if side.groups > 1 or side.taps > 1 or not all(
+            a.stride == 1 and a.first == a.origin == 0 and a.sites == a.out for a in axes):
+        return None
+    along = _merged([a.out for a in axes], [s * a.step for s, a in zip(_three(x[2:], 0), axes, strict=True)])
+    if along is None:
+        return None
+    lane, channel = (w[1], w[0]) if side.flip else (w[0], w[1])
+    return replace(problem, k=side.channels, a_batch=(0, x[0], 0), a_m=along, a_k=x[1], b_batch=(0, 0, 0), b_k=channel,
+                   b_n=lane)
 
 
 def _position_shape(context: Context, side: _Side, arith: Plain) -> Shape | None:
@@ -479,12 +503,11 @@ def _positions(context: Context, g: Group, side: _Side, arith: Plain, shape: Sha
         for i, axis in enumerate(axes):
             values |= {f"x{i}": spatial[i] * axis.step, f"in{i}": axis.sites, f"tap{i}": axis.tap,
                        f"low{i}": axis.origin - axis.first, f"stride{i}": axis.stride}
-    skip = sum(a.skip * s for a, s in zip(axes, spatial, strict=True)) * dtype.itemsize
     tasks = entries * chunks * parts
     name = f"{side.equation.op.name}_{'lines' if planes else 'positions'}{shape.height}x{shape.vectors}_{dtype.ir}"
     calls.append(Call(
         KernelSpec(name, structure.key, build),
-        [Operand(memory), replace(side.x.operand, offset=side.x.operand.offset + skip), *found.operands],
+        [Operand(memory), replace(side.x.operand, offset=side.x.operand.offset + _skipped(side)), *found.operands],
         [*(values[name] for name in names), *found.params(True)], tasks,
         _grain(tasks, cycles, context.threads), _writes(2, found), flops=2 * entries * side.positions * side.lanes * k,
         nbytes=_traffic(g), label=_label(g)))
