@@ -39,6 +39,7 @@ FILLS = frozenset((("pad", 1), ("scatter", 0), ("dynamic_update", 0)))
 SHORT = 8  # elements that are walked together only in vectors with most lanes empty
 MAX_ARRAYS = 40         # read or written by one group
 ROW_BYTES = 1 << 19     # a row that is read in several phases must stay in cache
+WEIGHT_BYTES = 1 << 16  # of a convolution's weight, from which on its gradient is stored before other arrays are met
 MAX_ROW = 1 << 16       # elements reduced by one task
 SCALAR_CHAIN = 24       # nodes of a 0-d expression that is computed again wherever it is used
 
@@ -390,6 +391,10 @@ class Fusion:
         if g.kind != "rowwise":
             if e.op.row.kind not in ELEMENTWISE_KINDS or any(map(self.is_position, e.inputs)):
                 return Refusal(f"{e.op.name} cannot be an epilogue")
+            if g.kind == "conv_weight_grad" and e.output.type.nbytes > WEIGHT_BYTES and any(
+                    v.type.size == e.output.type.size for v, _ in fresh):
+                return Refusal("the kernel would read and write another large array in short pieces, along the "
+                               "weight's first axis")
             return None
         return self.fits_phases(g, e, index, phase)
 
