@@ -79,6 +79,7 @@ class Call:
             written, by the same task.
         flops, nbytes: arithmetic and necessary memory traffic, for the profile.
         copies: the call only copies operand 0 to operand 1; it is skipped where they share memory.
+        packs: it does nothing but bring operand 0 into another order, as operand 1.
         check: the call may report a failed check through the plan's status word.
         label: what the call computes, with its sizes, for the profile. origin: the equations that it computes.
     """
@@ -93,6 +94,7 @@ class Call:
     flops: int = 0
     nbytes: int = 0
     copies: bool = False
+    packs: bool = False
     check: bool = False
     label: str = ""
     origin: tuple[Equation, ...] = ()

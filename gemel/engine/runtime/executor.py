@@ -171,7 +171,7 @@ def _run(trace: Trace, reason: str, wait: bool) -> None:
             _made_at.update({values[r]: _site_of(r, trace.sites) for r in roots})
 
     try:
-        entry.run(buffers, [n for n, _ in trace.scalars], commit, wait)
+        entry.run(buffers, [n for n, _ in trace.scalars], commit, wait, trace.leaves)
     except OutOfMemoryError as error:
         raise OutOfMemoryError(f"{error} {_largest()}") from None
     finally:

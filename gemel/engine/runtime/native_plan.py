@@ -37,8 +37,9 @@ from ..loops.lower import Lowered, lower
 from ..loops.memory_plan import LEAVES, SCALARS, Placement, plan_memory
 from . import kernels, service
 from .failures import failed_check, refused
+from .packed import packings
 from .runs import Commit, Results, counters
-from .trace import Layout, layout
+from .trace import Layout, Value, layout
 
 SLICE_NS = 50_000_000
 LONG_WORK = 1 << 24  # operations of a step after which the clock is looked at
@@ -129,7 +130,7 @@ class NativePlan:
         self.scalar_types = [v.type for v in program.inputs[n_leaves:]]
         if fused:
             service.compile_many([s.spec for s in self.lowered.steps if isinstance(s, Call)])
-        self._build()
+        self._build(donate)
         self.lowered.groups.clear()  # how the calls came about: half of a plan's memory
         tables = self.steps, self.args, self.params, self.argv, self.dyn, self.bases
         self.traffic = sum(c.nbytes for c in self.calls)  # bytes that a run reads and writes (bodies of loops: once)
@@ -140,7 +141,7 @@ class NativePlan:
                        + sum(t.itemsize * len(t) for t in tables) + sum(b.nbytes for b in self.constants))
 
     # --- building
-    def _build(self) -> None:
+    def _build(self, donate: tuple[int, ...]) -> None:
         place, lowered = self.placement.place, self.lowered
         scalar_number = {v: k for k, v in enumerate(lowered.program.inputs[self.n_leaves:])}
         steps, args = array.array("q"), array.array("q")
@@ -240,6 +241,12 @@ class NativePlan:
                       enumerate(self.dynamic) if terms and all(s.value in scalar_number for s, _ in terms)]
         self.status = array.array("q", [0])
         n_slots = LEAVES + self.n_leaves + len(self.placement.owners) + len(self.placement.constants)
+        straight = next((n for n, row in enumerate(rows) if row[native.OP] not in (native.CALL, native.HOST)), 0)
+        self.packings = list(packings(place, self.call_at, donate, self.n_leaves, straight, n_slots))
+        self._move_packed()
+        self.idle = 0  # calls that a run leaves out
+        self.ended = True  # the run before
+        n_slots += len(self.packings)
         self.bases = array.array("q", bytes(8 * n_slots))
         self.scalar_format = struct.Struct("<" + "".join(_STRUCT[t.dtype.ir] for t in self.scalar_types))
         self.scalars = array.array("q", bytes(8 * max(1, len(self.scalar_types))))
@@ -259,6 +266,15 @@ class NativePlan:
         self.run_native = native.RUN(self.pool.library.address["gemel_run"])
         self.scalar_results: list[Var] = []  # they get slots behind all others
         self.results = [self._result(o) for o in lowered.outputs]
+
+    def _move_packed(self) -> None:
+        """Give the copies of leaves that may be kept base pointers of their own."""
+        slots = {self.call_at[p.row].operands[1].value: p.slot for p in self.packings}
+        for row, call in self.call_at.items() if slots else ():
+            for n, o in enumerate(call.operands, self.steps[row * native.STEP_WORDS + native.ARGS]):
+                if o.value in slots:
+                    at = n * native.ARG_WORDS
+                    self.args[at], self.args[at + 1] = slots[o.value], o.offset
 
     def _result(self, o) -> tuple[int, Any]:
         """(slot of the buffer, form) of an output."""
@@ -287,7 +303,7 @@ class NativePlan:
 
     # --- running
     def run(self, leaves: Sequence[Buffer], scalars: Sequence[Any], commit: Commit | None = None,
-            wait: bool = True) -> Results:
+            wait: bool = True, values: Sequence[Value] = ()) -> Results:
         """Run the plan; (buffer, form) of each output.
 
         Nothing is written to donated memory unless all checks pass and all memory is there. ``commit`` gets the
@@ -296,6 +312,7 @@ class NativePlan:
 
         Args:
             wait: False: the program goes on without the results, and the plan may still run when this returns.
+            values: what the leaves are the memory of; without them nothing that is packed is kept.
         """
         with run_lock:
             inner = _arena.depth > 0
@@ -305,28 +322,36 @@ class NativePlan:
                     self._use(now)
                 if inner:
                     return self._run_inside(leaves, scalars, commit)
-                return self._run(leaves, scalars, commit, wait)
+                return self._run(leaves, scalars, commit, wait, values)
             finally:
                 _arena.depth -= 1
 
     def _run_inside(self, leaves: Sequence[Buffer], scalars: Sequence[Any], commit: Commit | None) -> Results:
         """Run while a plan is interrupted; it may be this one."""
         stream.land()
-        outer = self.bases, self.dyn, self.argv, self.scalars, self.status, self.context  # what a run writes
-        kept = [table[:] for table in outer]
+        # what a run writes
+        outer = self.bases, self.dyn, self.argv, self.scalars, self.status, self.context, self.steps
+        kept, idle = [table[:] for table in outer], self.idle
         try:
-            return self._run(leaves, scalars, commit, True)
+            return self._run(leaves, scalars, commit, True, ())
         finally:
             for table, before in zip(outer, kept, strict=True):
                 table[:] = before
+            self.idle = idle
 
-    def _run(self, leaves: Sequence[Buffer], scalars: Sequence[Any], commit: Commit | None, wait: bool) -> Results:
+    def _run(self, leaves: Sequence[Buffer], scalars: Sequence[Any], commit: Commit | None, wait: bool,
+             values: Sequence[Value]) -> Results:
         behind = [*leaves, *self.constants, *map(memory.allocate, self.owned)]
         space = arena(self.placement.arena)
         buffers: Buffers = [space, None, None, *behind]
         bases = space.ptr, *self.words, *[b.ptr for b in behind]
         may_launch = not wait and self.ahead is not None and self._may_launch(leaves)
         stream.land()  # the one in flight may be this plan: its tables are free from here on
+        if self.packings:
+            packed = self._packed(values)
+            buffers += packed
+            bases += tuple([space.ptr + p.at if b is None else b.ptr
+                            for p, b in zip(self.packings, packed, strict=True)])
         self.set_bases(self.bases, 0, *bases)
         if scalars:
             self.scalar_format.pack_into(self.scalars, 0, *scalars)
@@ -342,7 +367,8 @@ class NativePlan:
             interrupt = self._launch(buffers, commit)
         else:
             interrupt = self._walk_to_end(buffers, commit, self._singles() if singly else None)
-        counters.calls += len(self.calls)
+        self.ended = True
+        counters.calls += len(self.calls) - self.idle
         counters.nbytes += self.traffic
         if interrupt is not None:
             try:
@@ -350,6 +376,24 @@ class NativePlan:
             finally:
                 del interrupt, buffers, behind  # its traceback holds this frame
         return self._results(buffers)
+
+    def _packed(self, values: Sequence[Value]) -> Buffers:
+        """Where the copies of packed leaves are in this run (None: in the arena); those that are there stay."""
+        self.idle, found = 0, []
+        for p in self.packings:
+            if values:
+                if not self.ended:
+                    p.doubt()
+                p.meet(values[p.leaf])
+            buffer, done = (p.buffer, p.done) if values else (None, False)
+            at, call = p.row * native.STEP_WORDS, self.call_at[p.row]
+            self.steps[at + native.OP] = native.JUMP if done else native.CALL
+            self.steps[at + native.FUNCTION] = p.row + 1 if done else kernels.address(call.spec)
+            self.idle += done
+            found.append(buffer)
+        if values:
+            self.ended = False
+        return found
 
     def _results(self, buffers: Buffers) -> Results:
         return [(buffers[slot], form) for slot, form in self.results]

@@ -65,7 +65,8 @@ class Entry:
         self.used = 0  # when it was last looked up, by the cache's count
         self._weigh()
 
-    def run(self, leaves: Sequence[Buffer], scalars: Sequence[Any], commit: Commit, wait: bool) -> None:
+    def run(self, leaves: Sequence[Buffer], scalars: Sequence[Any], commit: Commit, wait: bool,
+            values: Sequence[Any] = ()) -> None:
         """Compute the outputs and hand (buffer, form) of each to ``commit`` (see :meth:`NativePlan.run`)."""
         self.runs += 1
         if flags.TIER == "interpreter":
@@ -73,7 +74,7 @@ class Entry:
                 self.interpreted = InterpretedPlan(self.program, self.forms, self.donate, self.updates)
             self.interpreted.run(leaves, scalars, commit)
         else:
-            self.plan().run(leaves, scalars, commit, wait)
+            self.plan().run(leaves, scalars, commit, wait, values)
 
     def plan(self) -> NativePlan:
         """The plan of the tier that is to run now."""

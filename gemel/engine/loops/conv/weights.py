@@ -150,4 +150,5 @@ def pack_weights(layout: PackedLayout, source: Operand, dest: Operand, taps: tup
         return _Writer(name, target, structure).k.finish()
     make: Callable[[str, Target], Kernel] = build
     return Call(KernelSpec(f"conv_weights_{layout.dtype.ir}", structure.key, make), [source, dest],
-                [found[x] for x in PARAMETERS], tasks, grain, (1,), nbytes=2 * layout.nbytes, label="pack weights")
+                [found[x] for x in PARAMETERS], tasks, grain, (1,), nbytes=2 * layout.nbytes, packs=True,
+                label="pack weights")

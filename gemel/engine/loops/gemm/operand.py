@@ -186,4 +186,4 @@ def pack_operand(layout: PackedLayout, source: Operand, dest: Operand, batch: tu
     return Call(KernelSpec(f"gemm_pack_{layout.side}_{mode}_{layout.dtype.ir}", structure.key, _build(structure)),
                 [source, dest], [values[x] for x in PARAMETERS], tasks, grain, (1,),
                 nbytes=layout.nbytes + math.prod(layout.batch) * layout.count * layout.k * layout.dtype.itemsize,
-                label="pack")
+                packs=True, label="pack")
