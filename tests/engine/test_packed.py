@@ -47,6 +47,15 @@ def test_packing_is_left_out_while_the_weight_stays():
     assert calls[0] == calls[1] == 2 and calls[2:] == [1, 1]
 
 
+def test_a_profile_shows_what_is_left():
+    x, w = operands()
+    assert settled(x, w) == 1
+    with gemel.debug.profile() as profile:
+        now = conv(x, w)[1]
+    assert [row.label.split()[0] for row in profile.rows] == ["conv"]
+    np.testing.assert_array_equal(now, fresh(x, w))
+
+
 WRITES = {
     "in place": lambda w: w.mul_(2),
     "a row": lambda w: w[3].zero_(),

@@ -490,7 +490,7 @@ class NativePlan:
                 self._run_host(step, buffers)
                 context[_PC] = at + 1
                 continue
-            if call is None:
+            if call is None or self.steps[at * native.STEP_WORDS + native.OP] == native.JUMP:  # or it is left out
                 context[_PC] = self._control(at)
                 continue
             if log.on("plan"):
