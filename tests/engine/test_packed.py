@@ -107,16 +107,19 @@ def kept_bytes() -> int:
 
 
 def test_plans_share_copies_that_go_with_the_weight():
+    for batch in (3, 2):  # the plans, their arena
+        settled(*operands(batch))
     gc.collect()
-    before = kept_bytes()
+    before, live = kept_bytes(), gemel.debug.counters()["live_bytes"]
     x, w = operands()
     assert settled(x, w) == 1
     one = kept_bytes() - before
     more, _ = operands(3)
     assert settled(more, w) == 1 and kept_bytes() - before == one > 0
-    del w
+    del w, x, more, _
     gc.collect()
     assert kept_bytes() == before
+    assert gemel.debug.counters()["live_bytes"] == live
 
 
 def test_copies_are_limited(monkeypatch):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ..base.errors import OutOfMemoryError
@@ -29,7 +30,7 @@ def _nothing() -> None:
     return None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True, eq=False)
 class Packing:
     """A call of a plan that packs a leaf.
 
@@ -37,7 +38,7 @@ class Packing:
         row: of the dispatcher's table. leaf: its number. slot: of the copy's base pointer. at, nbytes: where the copy
             lies in the arena while it is not kept. key: how the leaf is packed.
         value: a weak reference to the leaf's value that the plan has met last.
-        buffer: where that value's copy is kept. done: it is there.
+        buffer: where that value's copy is kept, no longer than the value lives. done: it is there.
     """
 
     row: int
@@ -63,12 +64,23 @@ class Packing:
         if again and not self.done and not value.buffer.foreign:
             self.buffer = _room(self.nbytes)
         if not again:
-            self.value = weakref.ref(value)
+            self.value = weakref.ref(value, partial(_gone, weakref.ref(self)))
 
     def doubt(self) -> None:
         """The run before did not end: what it was to pack may be missing."""
         if not self.done:
-            self.value, self.buffer = _nothing, None
+            self.forget()
+
+    def forget(self) -> None:
+        """Meet the next value as if it were the first."""
+        self.value, self.buffer, self.done = _nothing, None, False
+
+
+def _gone(packing: weakref.ref[Packing], value: weakref.ref[Value]) -> None:
+    """A value has gone: so has its copy. A plan that is still running may read on: see ``NativePlan._launch``."""
+    mine = packing()
+    if mine is not None and mine.value is value:
+        mine.forget()
 
 
 def _room(nbytes: int) -> Buffer | None:
