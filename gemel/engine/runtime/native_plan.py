@@ -244,7 +244,7 @@ class NativePlan:
         straight = next((n for n, row in enumerate(rows) if row[native.OP] not in (native.CALL, native.HOST)), 0)
         self.packings = list(packings(place, self.call_at, donate, self.n_leaves, straight, n_slots))
         self._move_packed()
-        self.idle = 0  # calls that a run leaves out
+        self.idle = self.spared = 0  # calls that a run leaves out, and the bytes that they would move
         self.ended = True  # the run before
         n_slots += len(self.packings)
         self.bases = array.array("q", bytes(8 * n_slots))
@@ -331,13 +331,13 @@ class NativePlan:
         stream.land()
         # what a run writes
         outer = self.bases, self.dyn, self.argv, self.scalars, self.status, self.context, self.steps
-        kept, idle = [table[:] for table in outer], self.idle
+        kept, idle = [table[:] for table in outer], (self.idle, self.spared)
         try:
             return self._run(leaves, scalars, commit, True, ())
         finally:
             for table, before in zip(outer, kept, strict=True):
                 table[:] = before
-            self.idle = idle
+            self.idle, self.spared = idle
 
     def _run(self, leaves: Sequence[Buffer], scalars: Sequence[Any], commit: Commit | None, wait: bool,
              values: Sequence[Value]) -> Results:
@@ -369,7 +369,7 @@ class NativePlan:
             interrupt = self._walk_to_end(buffers, commit, self._singles() if singly else None)
         self.ended = True
         counters.calls += len(self.calls) - self.idle
-        counters.nbytes += self.traffic
+        counters.nbytes += self.traffic - self.spared
         if interrupt is not None:
             try:
                 raise interrupt
@@ -379,7 +379,8 @@ class NativePlan:
 
     def _packed(self, values: Sequence[Value]) -> Buffers:
         """Where the copies of packed leaves are in this run (None: in the arena); those that are there stay."""
-        self.idle, found = 0, []
+        self.idle, self.spared = 0, 0
+        found: Buffers = []
         for p in self.packings:
             if values:
                 if not self.ended:
@@ -390,6 +391,7 @@ class NativePlan:
             self.steps[at + native.OP] = native.JUMP if done else native.CALL
             self.steps[at + native.FUNCTION] = p.row + 1 if done else kernels.address(call.spec)
             self.idle += done
+            self.spared += done * call.nbytes
             found.append(buffer)
         if values:
             self.ended = False
