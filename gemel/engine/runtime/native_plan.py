@@ -44,6 +44,7 @@ from .trace import Layout, Value, layout
 SLICE_NS = 50_000_000
 LONG_WORK = 1 << 24  # operations of a step after which the clock is looked at
 WORTH_LAUNCHING = 1 << 17  # bytes moved and operations of a plan that is worth a launch
+MANY = 8  # generic kernels that are worth the start of helpers; a single one is compiled in half of their start
 _PLAN_BYTES, _CALL_BYTES, _EQUATION_BYTES = 8192, 900, 500
 _PC = native.CONTEXT.index("pc")
 
@@ -128,8 +129,7 @@ class NativePlan:
         self.placement: Placement = plan_memory(self.lowered, n_leaves, donate, updates)
         self.forms = {k: f for k, f in enumerate(forms) if isinstance(f, Layout)}
         self.scalar_types = [v.type for v in program.inputs[n_leaves:]]
-        if fused:
-            service.compile_many([s.spec for s in self.lowered.steps if isinstance(s, Call)])
+        service.compile_many([s.spec for s in self.lowered.steps if isinstance(s, Call)], 1 if fused else MANY)
         self._build(donate)
         self.lowered.groups.clear()  # how the calls came about: half of a plan's memory
         tables = self.steps, self.args, self.params, self.argv, self.dyn, self.bases
