@@ -470,7 +470,7 @@ def run_backward(starts: Sequence[tuple[Edge, Any]], space: Any, keep: bool,
                         check(e, grads, space)
                 if not keep and light is None:
                     e.release()
-                for to, d in zip(e.edges, grads):  # (a longer loop for strict=True)
+                for to, d in zip(e.edges, grads):  # as many; strict=True takes as long as all else here
                     if to is None or d is None:
                         continue
                     before = pending.get(to)

@@ -387,11 +387,11 @@ class NativePlan:
                     p.doubt()
                 p.meet(values[p.leaf])
             buffer, done = (p.buffer, p.done) if values else (None, False)
-            at, call = p.row * native.STEP_WORDS, self.call_at[p.row]
+            at = p.row * native.STEP_WORDS
             self.steps[at + native.OP] = native.JUMP if done else native.CALL
-            self.steps[at + native.FUNCTION] = p.row + 1 if done else kernels.address(call.spec)
+            self.steps[at + native.FUNCTION] = p.row + 1 if done else p.function
             self.idle += done
-            self.spared += done * call.nbytes
+            self.spared += done * self.call_at[p.row].nbytes
             found.append(buffer)
         if values:
             self.ended = False

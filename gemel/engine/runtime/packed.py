@@ -17,6 +17,7 @@ from ..device import memory
 from ..device.memory import Buffer
 from ..loops.calls import Call, Temp
 from ..loops.memory_plan import ARENA, LEAVES
+from . import kernels
 from .trace import Value
 
 MOST_BYTES = 512 << 20  # of all copies that are kept
@@ -35,13 +36,14 @@ class Packing:
     """A call of a plan that packs a leaf.
 
     Attributes:
-        row: of the dispatcher's table. leaf: its number. slot: of the copy's base pointer. at, nbytes: where the copy
-            lies in the arena while it is not kept. key: how the leaf is packed.
+        row: of the dispatcher's table. function: the kernel's address. leaf: its number. slot: of the copy's base
+            pointer. at, nbytes: where the copy lies in the arena while it is not kept. key: how the leaf is packed.
         value: a weak reference to the leaf's value that the plan has met last.
         buffer: where that value's copy is kept, no longer than the value lives. done: it is there.
     """
 
     row: int
+    function: int
     leaf: int
     slot: int
     at: int
@@ -114,5 +116,5 @@ def packings(place: Mapping[Any, tuple[int, int]], calls: Mapping[int, Call], do
         if (slot == ARENA and isinstance(copy.value, Temp) and written[copy.value] == 1 and not copy.offset
                 and 0 <= number < n_leaves and number not in donate and not source.dynamic):
             key = call.spec.key, tuple(call.params), source.offset
-            yield Packing(row, number, first_slot, at, copy.value.nbytes, key)
+            yield Packing(row, kernels.address(call.spec), number, first_slot, at, copy.value.nbytes, key)
             first_slot += 1

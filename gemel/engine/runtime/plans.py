@@ -1,7 +1,6 @@
 """Plans of traces: what the plan cache holds, and how an entry runs in each tier."""
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 import traceback
@@ -30,13 +29,10 @@ HEAVY = 64 << 20  # bytes of a result from which on a program is fused at once
 
 def native_plan(program: Program, *arguments: Any) -> NativePlan:
     """A new ``NativePlan``. What makes one, every schedule too, is imported with the first: not by ``import gemel``."""
-    if _IMPORTED not in sys.modules:
-        with undisturbed():
-            importlib.import_module(_IMPORTED)
-    return sys.modules[_IMPORTED].NativePlan(program, *arguments)
+    with undisturbed():  # half of an import cannot be repeated
+        from .native_plan import NativePlan
+    return NativePlan(program, *arguments)
 
-
-_IMPORTED = f"{__package__}.native_plan"
 
 class Entry:
     """One trace with its plans.

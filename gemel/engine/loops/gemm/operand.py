@@ -118,15 +118,22 @@ def _build(structure: PackStructure) -> Callable[[str, Target], Kernel]:
         along = k.i64(1) if s.mode == "k" else p["along"]
         elem = element.memory(s.dtype)
 
-        def task(number: Val) -> None:
+        def place(number: Val) -> tuple[Val, Val]:
+            """The batch entry of a panel, and its number there."""
             entry = k.udiv(number, p["panels"])
-            panel = number - entry * p["panels"]
+            return entry, number - entry * p["panels"]
+
+        def ends(entry: Val, first: Val) -> tuple[pack.Source, Val]:
+            """What a panel that begins at row or lane ``first`` is read from, and where it goes."""
             base = moved(k, source, entry_of(k, entry, p), p, "stride", elem)
-            unit, after = (first_vector(k, x, shape.vectors, p["panels"], p["wide"]) for x in (panel, panel + 1))
-            first = panel * shape.height if s.side == "s" else unit * arith.lanes
-            to = k.offset(dest, entry * p["entry"] + first * (p["steps"] * arith.group), arith.panel)
             what = pack.Source(s.dtype, s.mode, k.offset(base, first * free, elem), free, along, p["count"] - first,
                                p["k"], s.side == "s")
+            return what, k.offset(dest, entry * p["entry"] + first * (p["steps"] * arith.group), arith.panel)
+
+        def task(number: Val) -> None:
+            entry, panel = place(number)
+            unit, after = (first_vector(k, x, shape.vectors, p["panels"], p["wide"]) for x in (panel, panel + 1))
+            what, to = ends(entry, panel * shape.height if s.side == "s" else unit * arith.lanes)
             if isinstance(arith, Tiles) and s.side == "s":
                 tiles.scalars(k, what, to, shape.height)
             elif s.side == "s":
@@ -137,17 +144,14 @@ def _build(structure: PackStructure) -> Callable[[str, Target], Kernel]:
         def run(first: Val) -> None:
             """Several panels, together where all are whole and of one entry."""
             end = first + pack.RUN
-            entry = k.udiv(first, p["panels"])
-            panel = first - entry * p["panels"]
-            row, size = panel * shape.height, shape.height * p["steps"]
+            entry, panel = place(first)
+            row = panel * shape.height
             inside = k.and_(k.compare("sle", end, k.end), k.compare("sle", panel + pack.RUN, p["panels"]))
             whole = k.compare("sle", row + pack.RUN * shape.height, p["count"])
 
             def together() -> None:
-                base = moved(k, source, entry_of(k, entry, p), p, "stride", elem)
-                to = k.offset(dest, entry * p["entry"] + panel * size, arith.panel)
-                what = pack.Source(s.dtype, s.mode, k.offset(base, row, elem), free, along, p["count"] - row, p["k"],
-                                   True)
+                what, to = ends(entry, row)
+                size = shape.height * p["steps"]
                 pack.several(k, arith, what, [k.offset(to, size * i, arith.panel) for i in range(pack.RUN)],
                              shape.height)
             k.if_(k.and_(inside, whole), together, lambda: k.loop(first, k.smin(end, k.end), body=task))
