@@ -32,7 +32,7 @@ class Peer:
         self.name = name
         env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
         env.update(TF_CPP_MIN_LOG_LEVEL="3", JAX_PLATFORMS="cpu", MALLOC_MMAP_THRESHOLD_="4294967296",
-                   MALLOC_TRIM_THRESHOLD_="8589934592")
+                   MALLOC_TRIM_THRESHOLD_="8589934592", OPENBLAS_THREAD_TIMEOUT="18")
         self.process = subprocess.Popen([python, os.path.join(HERE, "peer.py"), name], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env)
 
@@ -114,16 +114,15 @@ def compare(contestants: dict[str, tuple[Callable[[int], float], int]], work: fl
             threads: int) -> dict[str, tuple[float, float, float]]:
     """name -> (median rate, median share of the limit, best rate), in units of ``work`` a second."""
     limit, flops = fma_limit(threads)
-    limit(2)
-    for run, n in contestants.values():
-        run(n)
     rates: dict[str, list[float]] = {name: [] for name in contestants}
     shares: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(rounds):
         time.sleep(PAUSE)
+        limit(3)
         top = flops * 3 / limit(3)
         for name, (run, n) in contestants.items():
             time.sleep(PAUSE)
+            run(n)  # a processor that slept takes milliseconds to reach its clock
             rate = work * n / run(n)
             rates[name].append(rate)
             shares[name].append(rate / top)

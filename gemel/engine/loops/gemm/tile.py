@@ -16,7 +16,7 @@ from ..ir import I64, KernelBuilder, Val
 from . import arithmetic
 from .arithmetic import Arithmetic, Stepwise
 
-UNROLL = 2  # steps an iteration
+UNROLL = 4  # steps an iteration
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def chain(k: KernelBuilder, target: Target, arith: Stepwise, height: int, vector
         return result
 
     start = [arithmetic.zero(k, arith)] * (count + (vectors if biased else 0))
-    if isinstance(v, Stream) and s.table is None and target.registers == 32:
+    if isinstance(v, Stream) and s.table is None and target.isa != 'sse2':
         def several(number: Val, *sums: Val) -> Sequence[Val]:
             for u in range(UNROLL):
                 sums = tuple(step(number + u, *sums))
