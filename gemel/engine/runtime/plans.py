@@ -5,6 +5,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..base import log
@@ -13,7 +14,6 @@ from ..base.interrupts import undisturbed
 from ..device.memory import Buffer
 from ..ir.program import Program
 from ..passes import FUSED, GENERIC, run_passes
-from . import service
 from .decode import decode
 from .failures import sites_of
 from .interpreted import InterpretedPlan
@@ -32,6 +32,13 @@ def native_plan(program: Program, *arguments: Any) -> NativePlan:
     with undisturbed():  # half of an import cannot be repeated
         from .native_plan import NativePlan
     return NativePlan(program, *arguments)
+
+
+def _service() -> ModuleType:
+    """What compiles in the background, imported with the first plan, too."""
+    with undisturbed():
+        from . import service
+    return service
 
 
 class Entry:
@@ -95,7 +102,7 @@ class Entry:
                     return self.fused
             elif self.runs >= HOT:
                 self.requested = me
-                service.submit(self.build_fused)
+                _service().submit(self.build_fused)
         generic = self.generic  # which another thread may drop
         if generic is None:
             generic = self.generic = self.build(GENERIC, False)
@@ -115,7 +122,7 @@ class Entry:
             self.fused = self.build(FUSED, True)
             self._weigh()
         except Exception as error:  # the generic plan keeps running: say why, lose nothing
-            if service.closing:
+            if _service().closing:
                 return
             self.refusal = str(error)
             sys.stderr.write(f"gemel: a fused plan could not be built, generic kernels go on: {error}\n")
