@@ -16,7 +16,7 @@ from ..ir import I64, KernelBuilder, Val
 from . import arithmetic
 from .arithmetic import Arithmetic, Stepwise
 
-UNROLL = 4  # steps an iteration
+UNROLL_FEW, UNROLL_MANY = 4, 2  # steps an iteration, with 16 registers and with 32
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,9 @@ def chain(k: KernelBuilder, target: Target, arith: Stepwise, height: int, vector
 
     ``v`` may also be a function that writes how the vectors of a step are loaded.
 
-    Two steps an iteration, since some processors issue the loop's own instructions in place of multiply-adds; one where
-    registers are short: there are 16, a function loads the vectors, or a table places the scalars.
+    Several steps an iteration: the loop's own instructions take the place of multiply-adds, on the ports of some
+    processors, in front of the schedulers of others. One where not all stays in registers: a function loads the vectors,
+    a table places the scalars, or there are 16 and a product is added by an instruction of its own.
     """
     s_elem, count = s.elem(arith), height * vectors
     biased = arith if isinstance(arith, arithmetic.Bytes) and arith.biased else None
@@ -96,15 +97,18 @@ def chain(k: KernelBuilder, target: Target, arith: Stepwise, height: int, vector
         return result
 
     start = [arithmetic.zero(k, arith)] * (count + (vectors if biased else 0))
-    if isinstance(v, Stream) and s.table is None and target.isa != 'sse2':
+    few = target.registers == 16
+    if isinstance(v, Stream) and s.table is None and (not few or isinstance(arith, arithmetic.Plain) and arith.fused):
+        unroll = UNROLL_FEW if few else UNROLL_MANY
+
         def several(number: Val, *sums: Val) -> Sequence[Val]:
-            for u in range(UNROLL):
+            for u in range(unroll):
                 sums = tuple(step(number + u, *sums))
             return sums
 
-        whole = k.and_(steps, k.i64(-UNROLL))
-        sums = k.loop(0, whole, UNROLL, start, several)
-        sums = k.if_(k.compare("slt", whole, steps), lambda: step(whole, *sums), lambda: sums)
+        whole = k.and_(steps, k.i64(-unroll))
+        sums = k.loop(0, whole, unroll, start, several)
+        sums = k.loop(whole, steps, 1, sums, step)
     else:
         sums = k.loop(0, steps, 1, start, step, nonempty=True)
     if biased:
