@@ -16,8 +16,6 @@ from ..ir import I64, KernelBuilder, Val
 from . import arithmetic
 from .arithmetic import Arithmetic, Stepwise
 
-UNROLL_FEW, UNROLL_MANY = 4, 2  # steps an iteration, with 16 registers and with 32
-
 
 @dataclass(frozen=True)
 class Shape:
@@ -60,15 +58,25 @@ class Stream:
         return arith.panel if self.dtype is None else element.memory(self.dtype)
 
 
+def _unrolled(target: Target, arith: Stepwise, s: Stream, v: Stream | Callable[[Val], list[Val]]) -> int:
+    """Steps an iteration: the loop's own instructions take the place of multiply-adds, on the ports of some processors,
+    in front of the schedulers of others.
+
+    One where not all stays in registers: a function loads the vectors, a table places the scalars of a high tile, or
+    there are 16 registers and a product is added by an instruction of its own.
+    """
+    if not isinstance(v, Stream):
+        return 1
+    if target.registers == 16:
+        return 4 if isinstance(arith, arithmetic.Plain) and arith.fused else 1
+    return 2 if s.table is None else 1
+
+
 def chain(k: KernelBuilder, target: Target, arith: Stepwise, height: int, vectors: int, steps: Val, s: Stream,
           v: Stream | Callable[[Val], list[Val]]) -> tuple[Val, ...]:
     """Multiply-adds from zero over ``steps`` (>= 1) steps of k: ``height * vectors`` sums.
 
     ``v`` may also be a function that writes how the vectors of a step are loaded.
-
-    Several steps an iteration: the loop's own instructions take the place of multiply-adds, on the ports of some
-    processors, in front of the schedulers of others. One where not all stays in registers: a function loads the vectors,
-    a table places the scalars, or there are 16 and a product is added by an instruction of its own.
     """
     s_elem, count = s.elem(arith), height * vectors
     biased = arith if isinstance(arith, arithmetic.Bytes) and arith.biased else None
@@ -97,10 +105,8 @@ def chain(k: KernelBuilder, target: Target, arith: Stepwise, height: int, vector
         return result
 
     start = [arithmetic.zero(k, arith)] * (count + (vectors if biased else 0))
-    few = target.registers == 16
-    if isinstance(v, Stream) and s.table is None and (not few or isinstance(arith, arithmetic.Plain) and arith.fused):
-        unroll = UNROLL_FEW if few else UNROLL_MANY
-
+    unroll = _unrolled(target, arith, s, v)
+    if unroll > 1:
         def several(number: Val, *sums: Val) -> Sequence[Val]:
             for u in range(unroll):
                 sums = tuple(step(number + u, *sums))
