@@ -61,6 +61,7 @@ class _Module:
         self.entry: list[str] = []  # stack slots, hoisted to the entry block
         self.declarations: dict[str, None] = {}
         self.tables: dict[str, str] = {}  # constant arrays: content -> name
+        self.weights: dict[int, int] = {}  # iterations of loops -> number of the metadata that says so
         self.count = 0
         self.labels = 0
         self.current = "entry"
@@ -137,7 +138,7 @@ class _Module:
         self.put(f"{step} = add nsw {index_type} {index}, {self.ref(loop.step)}")
         again = self.fresh()
         self.put(f"{again} = icmp slt {index_type} {step}, {hi}")
-        self.put(f"br i1 {again}, label %body{n}, label %exit{n}")
+        self.put(f"br i1 {again}, label %body{n}, label %exit{n}{self.expected(loop.trips)}")
         phis = [f"  {index} = phi {index_type} [ {lo}, %{before} ], [ {step}, %{latch} ]"]
         yields = [self.ref(v) for v in loop.yields]
         for name, v, first, nxt in zip(carried, loop.carried, init, yields, strict=True):
@@ -147,6 +148,12 @@ class _Module:
         for v, first, nxt in zip(loop.results, init, yields, strict=True):
             sources = f"[ {nxt}, %{latch} ]" + ("" if loop.nonempty else f", [ {first}, %{before} ]")
             self.put(f"{self.define(v)} = phi {_type(v.type)} {sources}")
+
+    def expected(self, trips: int) -> str:
+        """What says of a loop's last branch that there are about so many iterations; nothing for 0."""
+        if not trips:
+            return ""
+        return f", !prof !{self.weights.setdefault(trips, 2 + len(self.weights))}"
 
     def branch(self, node: If) -> None:
         self.labels += 1
@@ -313,4 +320,5 @@ def emit_module(kernel: Kernel, attributes: str = "") -> str:
     return "\n".join([
         f"define void @{kernel.name}({params}) nounwind {attributes} {{", "entry:", *m.entry, *m.lines,
         "  ret void", "}", *m.declarations, *(f"{name} = {content}" for content, name in m.tables.items()),
-        "!0 = !{}", "!1 = !{i32 1}", ""])
+        "!0 = !{}", "!1 = !{i32 1}",
+        *(f'!{n} = !{{!"branch_weights", i32 {max(1, trips - 1)}, i32 1}}' for trips, n in m.weights.items()), ""])

@@ -92,6 +92,7 @@ class Loop:
     results: tuple[Val, ...]   # their names after the loop
     body: list
     nonempty: bool             # lo < hi is known: no guard
+    trips: int                 # about how many iterations it has, if that is few; else 0
 
 
 @dataclass(slots=True)
@@ -333,8 +334,12 @@ class KernelBuilder:
 
     # --- control
     def loop(self, lo: Val | int, hi: Val | int, step: Val | int = 1, init: Sequence[Val] = (),
-             body: Callable[..., Sequence[Val] | None] | None = None, nonempty: bool = False) -> tuple[Val, ...]:
+             body: Callable[..., Sequence[Val] | None] | None = None, nonempty: bool = False, trips: int = 0
+             ) -> tuple[Val, ...]:
         """``for index in range(lo, hi, step)``: ``body(index, *carried)`` returns the new carried values.
+
+        ``trips``: about how many iterations it has, if that is few. LLVM takes every loop for long, and gives registers
+        to the innermost ones.
 
         Returns the carried values after the loop (``init`` when it does not run).
         """
@@ -350,7 +355,7 @@ class KernelBuilder:
             raise VerifyError(f"kernel {self.name}: a loop carries {[str(v.type) for v in init]} but yields "
                               f"{[str(v.type) for v in yields]}")
         results = tuple(Val(v.type, self) for v in init)
-        outer.append(Loop(index, lo, hi, step, init, carried, yields, results, block, nonempty))
+        outer.append(Loop(index, lo, hi, step, init, carried, yields, results, block, nonempty, trips))
         return results
 
     def if_(self, condition: Val, then: Callable[[], Sequence[Val] | None],

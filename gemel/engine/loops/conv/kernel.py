@@ -162,7 +162,7 @@ def add_total(k: KernelBuilder, arith: Arithmetic, size: int, sums: Val, totals:
         value, place = k.load(k.offset(sums, at, arith.acc), kind), k.offset(totals, at, arith.acc)
         k.if_(opening, lambda: k.store(value, place),
               lambda: k.store(arithmetic.add(k, k.load(place, kind), value), place))
-    k.loop(0, size, arith.lanes, body=vector, nonempty=True)
+    k.loop(0, size, arith.lanes, body=vector, nonempty=True, trips=size // arith.lanes)
 
 
 def build(structure: ConvStructure) -> Callable[[str, Target], Kernel]:

@@ -116,17 +116,19 @@ def rounded(k: KernelBuilder, out: DType, sums: Val) -> Val:
     return k.convert("trunc", sums, f"i{out.bits}")
 
 
-def _move(k: KernelBuilder, elem: str, memory: Place, kind: str, tile: Val, width: int, rows: Val, lanes: Val,
-          into_tile: bool) -> None:
-    """Copy between ``memory`` and a row-major tile buffer, transposing where memory is contiguous along rows."""
+def _move(k: KernelBuilder, elem: str, memory: Place, kind: str, buffer: Val, tile: Tile, into_tile: bool) -> None:
+    """Copy between ``memory`` and a row-major buffer of a tile, transposing where memory is contiguous along rows."""
+    rows, lanes, width = tile.rows, tile.lanes, tile.width
+
     def one(row: Val, lane: Val) -> None:
         outside = k.offset(memory.at, memory.row * row + memory.lane * lane, elem)
-        inside = k.offset(tile, row * width + lane, elem)
+        inside = k.offset(buffer, row * width + lane, elem)
         source, target = (outside, inside) if into_tile else (inside, outside)
         k.store(k.load(source, Type(elem)), target)
 
     def each(r0: Val, r1: Val, l0: Val, l1: Val) -> None:
-        k.loop(l0, l1, body=lambda lane: k.loop(r0, r1, body=lambda row: one(row, lane)))
+        k.loop(l0, l1, trips=width,
+               body=lambda lane: k.loop(r0, r1, trips=tile.height, body=lambda row: one(row, lane)))
 
     zero = k.i64(0)
     if kind == "any":
@@ -140,13 +142,13 @@ def _move(k: KernelBuilder, elem: str, memory: Place, kind: str, tile: Val, widt
     def square(lane: Val) -> None:
         def block(row: Val) -> None:
             outside = [k.offset(memory.at, row + memory.lane * (lane + i), elem) for i in range(quad)]
-            inside = [k.offset(tile, (row + i) * width + lane, elem) for i in range(quad)]
+            inside = [k.offset(buffer, (row + i) * width + lane, elem) for i in range(quad)]
             source, target = (outside, inside) if into_tile else (inside, outside)
             for value, place in zip(transpose(k, [k.load(p, vector) for p in source]), target, strict=True):
                 k.store(value, place)
-        k.loop(0, whole_rows, quad, body=block)
+        k.loop(0, whole_rows, quad, body=block, trips=max(1, tile.height // quad))
 
-    k.loop(0, whole_lanes, quad, body=square)
+    k.loop(0, whole_lanes, quad, body=square, trips=width // quad)
     each(whole_rows, rows, zero, whole_lanes)
     each(zero, rows, whole_lanes, lanes)
 
@@ -215,7 +217,7 @@ def emit_finish(k: KernelBuilder, finish: Finish, target: Target, vector: int, t
                       for j in range(0, tile.width, vector)]
             for j, value in enumerate(values):
                 k.store(value, k.offset(to, j * vector, finish.acc))
-        k.loop(0, tile.rows, body=row, nonempty=True)
+        k.loop(0, tile.rows, body=row, nonempty=True, trips=tile.height)
 
     k.if_(k.compare("eq", tile.lanes, k.i64(tile.width)), copy,
           lambda: _general(k, finish, target, vector, tile, inputs, outputs))
@@ -229,7 +231,7 @@ def _general(k: KernelBuilder, finish: Finish, target: Target, vector: int, tile
         if kind in ("column", "any"):
             elem = element.memory(finish.input_dtype(i))
             buffer = k.stack(elem, tile.height * width)
-            _move(k, elem, place, kind, buffer, width, rows, lanes, into_tile=True)
+            _move(k, elem, place, kind, buffer, tile, into_tile=True)
             place = Place(buffer, k.i64(width), k.i64(1))
         sources.append(place)
     for i, (kind, place) in enumerate(zip(finish.outputs, outputs, strict=True)):
@@ -268,7 +270,8 @@ def _general(k: KernelBuilder, finish: Finish, target: Target, vector: int, tile
                 k.if_(whole, lambda raw=raw, at=at: k.store(raw, at),
                       lambda raw=raw, at=at: element.store_part(k, raw, at, there, target))
 
-    k.loop(0, rows, nonempty=True,
-           body=lambda row: k.loop(0, lanes, vector, body=lambda lane: step(row, lane), nonempty=True))
+    k.loop(0, rows, nonempty=True, trips=tile.height,
+           body=lambda row: k.loop(0, lanes, vector, nonempty=True, trips=width // vector,
+                                   body=lambda lane: step(row, lane)))
     for elem, place, kind, buffer in staged:
-        _move(k, elem, place, kind, buffer, width, rows, lanes, into_tile=False)
+        _move(k, elem, place, kind, buffer, tile, into_tile=False)

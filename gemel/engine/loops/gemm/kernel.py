@@ -267,7 +267,8 @@ class Writer:
             value, place = k.load(k.offset(sums, at, arith.acc), kind), k.offset(totals, at, arith.acc)
             k.if_(opening, lambda: k.store(value, place),
                   lambda: k.store(arithmetic.add(k, k.load(place, kind), value), place))
-        k.loop(0, self.shape.height * self.width, arith.lanes, body=vector, nonempty=True)
+        k.loop(0, self.shape.height * self.width, arith.lanes, body=vector, nonempty=True,
+               trips=self.shape.height * self.shape.vectors)
 
     def s_stream(self, panel: Val, row: Val, begin: Val) -> Stream:
         k, p, height, group = self.k, self.p, self.shape.height, self.arith.group
