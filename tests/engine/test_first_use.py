@@ -53,6 +53,7 @@ def test_a_number_is_no_part_of_a_kernel():
     x = gemel.rand(5)
     with override(TIER="0"):
         (x * 0.5).tolist()
+        gemel.rand(4).mean().tolist()
         with debug.forbid_compile():
             (x * 0.25).tolist()
             x.mean().tolist()
