@@ -225,7 +225,7 @@ class Writer:
                             (v.start[0], v.step * 2), fresh, sums, self.width)
                 return [k.const(0, I1)]
             steps, left = stop - begin, self.s_stream(i, row, begin)
-            if self.s.finish.light and "vector" in self.s.finish.inputs:
+            if {*self.s.finish.outputs} == {"vector"} and "vector" in self.s.finish.inputs:
                 k.if_(last, lambda: self.fetch_results(row, lane, vectors))
 
             def product(right: Stream | Callable[[Val], list[Val]], arith: Stepwise = arith) -> tuple[Val, ...]:
