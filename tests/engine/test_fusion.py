@@ -161,6 +161,18 @@ def test_random_bits_are_not_computed_at_a_runtime_start():
         assert same_bits(got, want)
 
 
+def test_a_start_that_can_only_be_one_place_is_not_computed():
+    """The window is as long as its axis, so that nothing reads the start, which comes from constants alone."""
+    def body(b, x, at):
+        start = b.argmax(b.expand(b.const(0, dt.int64), (257,)), 0)
+        return b.reshape(b.dynamic_slice(x, [b.const(4, dt.int64), start, at], (4, 8, 3), (2, 1, 1)), (16, 2, 3))
+    p = program([tensor_type(dt.float32, (8, 8, 8)), tensor_type(dt.int64)], body)
+    arrays = [np.arange(512, dtype=np.float32).reshape(8, 8, 8), np.asarray(2)]
+    for found in check(p, arrays):
+        for got, want in zip(found.outputs, interpret(p, arrays), strict=True):
+            assert same_bits(got, want)
+
+
 @pytest.mark.parametrize("dtype", [dt.int8, dt.float32], ids=str)
 def test_a_kept_value_that_is_the_same_in_every_lane(dtype):
     """The index of ``take`` does not move along the row, so that a row has one element, which a later phase needs."""

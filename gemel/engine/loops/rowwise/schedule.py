@@ -230,9 +230,9 @@ def schedule_rowwise(g: Group, context: Context) -> list[Call]:
     reduced_all = g.reduced_variables()
     every = context.ordered(g)
     sizes = {v: g.domain.sizes[v] for v in every}
-    if any(n == 0 for n in g.domain.sizes):
-        return _empty(g)
-    main = max((a for _, _, a in b.stores), key=lambda a: len(a.at.terms), default=arrays[0])
+    if 0 in g.domain.sizes or not (b.stores or any(e.op.name == "check" for e in g.nodes)):
+        return []  # nothing to compute, or nothing that is read: a window's start that is clamped to one place
+    main = max((a for _, _, a in b.stores), key=lambda a: len(a.at.terms), default=_Array(Affine(), 0))
     rank = dict(main.at.terms)
     kept = sorted((v for v in every if v not in reduced_all), key=lambda v: -abs(rank.get(v, 0)))
     kept = _collapse(kept, sizes, arrays)
@@ -246,10 +246,6 @@ def schedule_rowwise(g: Group, context: Context) -> list[Call]:
         mode, outer, loops = "col", [v for v in kept if v != vector], reduced
     pair = _pair(b, outer, vector, sizes, main) if mode == "point" and context.fused else None
     return _Plan(b, context, mode, [v for v in outer if v != pair], loops, vector, sizes, pair).calls()
-
-
-def _empty(g: Group) -> list[Call]:
-    return []
 
 
 def _vector_variable(kept: list[int], reduced: list[int], sizes: dict[int, int], arrays: list[_Array]) -> int | None:
