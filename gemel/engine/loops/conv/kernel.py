@@ -19,11 +19,10 @@ from dataclasses import dataclass
 from ...base.dtypes import DType
 from ...base.target import Target
 from .. import element
-from ..gemm import arithmetic
-from ..gemm.arithmetic import BLOCK, SUPER, Arithmetic, Stepwise
+from ..gemm.arithmetic import BLOCK, SUPER, Stepwise
 from ..gemm.arrays import Arrays, Parameters
 from ..gemm.finish import Finish, Tile, emit_finish
-from ..gemm.tile import Shape, Stream, chain, keep
+from ..gemm.tile import Shape, Stream, add_total, chain, keep
 from ..ir import I64, Kernel, KernelBuilder, Val
 from . import window
 from .window import AXES
@@ -152,17 +151,6 @@ class _Writer:
     def total(self, sums: Val, totals: Val, stop: Val) -> None:
         """Add the super-block that ends at step ``stop`` to the totals."""
         add_total(self.k, self.arith, self.size, sums, totals, self.k.compare("sle", stop, self.border + 1))
-
-
-def add_total(k: KernelBuilder, arith: Arithmetic, size: int, sums: Val, totals: Val, opening: Val) -> None:
-    """Add a super-block's sums to the totals; the first one (``opening``) is copied."""
-    kind = arithmetic.vector(arith)
-
-    def vector(at: Val) -> None:
-        value, place = k.load(k.offset(sums, at, arith.acc), kind), k.offset(totals, at, arith.acc)
-        k.if_(opening, lambda: k.store(value, place),
-              lambda: k.store(arithmetic.add(k, k.load(place, kind), value), place))
-    k.loop(0, size, arith.lanes, body=vector, nonempty=True, trips=size // arith.lanes)
 
 
 def build(structure: ConvStructure) -> Callable[[str, Target], Kernel]:

@@ -28,7 +28,7 @@ from .arithmetic import SUPER, TILE_K, Arithmetic, Stepwise, Tiles
 from .arrays import Arrays, Parameters, entry_of, moved
 from .finish import Finish, Tile, emit_finish, finish_sums
 from .operand import first_vector
-from .tile import Shape, Stream, chain, gathered, hold
+from .tile import Shape, Stream, add_total, chain, gathered, hold
 
 AHEAD = 16  # steps of k: so far ahead rows are prefetched by a tile that packs them
 LINE = 64   # bytes of a cache line
@@ -260,15 +260,8 @@ class Writer:
 
     def total(self, sums: Val, totals: Val, stop: Val) -> None:
         """Add the super-block that ends at step ``stop`` to the totals."""
-        k, arith, kind = self.k, self.arith, arithmetic.vector(self.arith)
-        opening = k.compare("sle", stop, self.border + 1)
-
-        def vector(at: Val) -> None:
-            value, place = k.load(k.offset(sums, at, arith.acc), kind), k.offset(totals, at, arith.acc)
-            k.if_(opening, lambda: k.store(value, place),
-                  lambda: k.store(arithmetic.add(k, k.load(place, kind), value), place))
-        k.loop(0, self.shape.height * self.width, arith.lanes, body=vector, nonempty=True,
-               trips=self.shape.height * self.shape.vectors)
+        add_total(self.k, self.arith, self.shape.height * self.width, sums, totals,
+                  self.k.compare("sle", stop, self.border + 1))
 
     def s_stream(self, panel: Val, row: Val, begin: Val) -> Stream:
         k, p, height, group = self.k, self.p, self.shape.height, self.arith.group

@@ -145,5 +145,16 @@ def hold(k: KernelBuilder, arith: Arithmetic, vectors: int, row: int, sums: Sequ
         k.store(value, _place(k, arith, vectors, row, n, tile))
 
 
+def add_total(k: KernelBuilder, arith: Arithmetic, size: int, sums: Val, totals: Val, opening: Val) -> None:
+    """Add a super-block's sums to the totals; the first one (``opening``) is copied."""
+    kind = arithmetic.vector(arith)
+
+    def vector(at: Val) -> None:
+        value, place = k.load(k.offset(sums, at, arith.acc), kind), k.offset(totals, at, arith.acc)
+        k.if_(opening, lambda: k.store(value, place),
+              lambda: k.store(arithmetic.add(k, k.load(place, kind), value), place))
+    k.loop(0, size, arith.lanes, body=vector, nonempty=True, trips=size // arith.lanes)
+
+
 def _place(k: KernelBuilder, arith: Arithmetic, vectors: int, row: int, n: int, tile: Val) -> Val:
     return k.offset(tile, n // vectors * row + n % vectors * arith.lanes, arith.acc)
