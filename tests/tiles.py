@@ -1,7 +1,7 @@
 """The tile instructions of AMX in software, so that kernels for them run on any machine with AVX-512.
 
 The code of a kernel is changed after it has been generated: each tile instruction becomes a call of a function over
-memory that the kernel holds. Subnormal numbers are kept, where the instructions take them as zero.
+memory that the kernel holds. As the instruction does, products take and give subnormal numbers as zeros.
 """
 from __future__ import annotations
 
@@ -67,6 +67,15 @@ row:
 out:
   ret void
 }
+define internal <16 x float> @flushed(<16 x float> %x) alwaysinline {
+  %bits = bitcast <16 x float> %x to <16 x i32>
+  %exponent = and <16 x i32> %bits, splat (i32 2139095040)
+  %zero = icmp eq <16 x i32> %exponent, zeroinitializer
+  %sign = and <16 x i32> %bits, splat (i32 -2147483648)
+  %given = select <16 x i1> %zero, <16 x i32> %sign, <16 x i32> %bits
+  %y = bitcast <16 x i32> %given to <16 x float>
+  ret <16 x float> %y
+}
 define internal void @emulated_tdpbf16ps(ptr %tiles, i8 %sum, i8 %left, i8 %right) {
 entry:
   %c = call ptr @tile_at(ptr %tiles, i8 %sum)
@@ -94,21 +103,29 @@ pair:
   %y_high = and <16 x i32> %y, splat (i32 -65536)
   %xe = bitcast i32 %x_low to float
   %xo = bitcast i32 %x_high to float
-  %ye = bitcast <16 x i32> %y_low to <16 x float>
-  %yo = bitcast <16 x i32> %y_high to <16 x float>
+  %ye0 = bitcast <16 x i32> %y_low to <16 x float>
+  %yo0 = bitcast <16 x i32> %y_high to <16 x float>
   %xe0 = insertelement <16 x float> poison, float %xe, i64 0
   %xe1 = shufflevector <16 x float> %xe0, <16 x float> poison, <16 x i32> zeroinitializer
   %xo0 = insertelement <16 x float> poison, float %xo, i64 0
   %xo1 = shufflevector <16 x float> %xo0, <16 x float> poison, <16 x i32> zeroinitializer
-  %even1 = call <16 x float> @llvm.fma.v16f32(<16 x float> %xe1, <16 x float> %ye, <16 x float> %even)
-  %odd1 = call <16 x float> @llvm.fma.v16f32(<16 x float> %xo1, <16 x float> %yo, <16 x float> %odd)
+  %xe2 = call <16 x float> @flushed(<16 x float> %xe1)
+  %xo2 = call <16 x float> @flushed(<16 x float> %xo1)
+  %ye = call <16 x float> @flushed(<16 x float> %ye0)
+  %yo = call <16 x float> @flushed(<16 x float> %yo0)
+  %even0 = call <16 x float> @llvm.fma.v16f32(<16 x float> %xe2, <16 x float> %ye, <16 x float> %even)
+  %odd0 = call <16 x float> @llvm.fma.v16f32(<16 x float> %xo2, <16 x float> %yo, <16 x float> %odd)
+  %even1 = call <16 x float> @flushed(<16 x float> %even0)
+  %odd1 = call <16 x float> @flushed(<16 x float> %odd0)
   %p1 = add i64 %p, 1
   %more = icmp slt i64 %p1, 16
   br i1 %more, label %pair, label %done
 done:
-  %both = fadd <16 x float> %even1, %odd1
+  %both0 = fadd <16 x float> %even1, %odd1
+  %both = call <16 x float> @flushed(<16 x float> %both0)
   %old = load <16 x float>, ptr %c_row, align 64
-  %new = fadd <16 x float> %old, %both
+  %new0 = fadd <16 x float> %old, %both
+  %new = call <16 x float> @flushed(<16 x float> %new0)
   store <16 x float> %new, ptr %c_row, align 64
   %r1 = add i64 %r, 1
   %again = icmp slt i64 %r1, 16

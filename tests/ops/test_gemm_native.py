@@ -499,6 +499,30 @@ def tiles_report() -> None:
                 c = np.zeros((m, n), dt.bfloat16.numpy)
                 run(a, b, [c], dt.bfloat16, dt.bfloat16, threads=2)
                 same(c, exact(a, b, dt.bfloat16))
+        subnormal_sums()
+
+
+@pytest.mark.skipif(not in_tiles(dt.bfloat16.numpy), reason="no AMX")
+def test_tiles_take_and_give_subnormals_as_zeros() -> None:
+    subnormal_sums()
+
+
+def subnormal_sums() -> None:
+    """Products and sums about the smallest normal number, 2**-126, and operands about it."""
+    rng = seed("subnormal sums")
+
+    def about(shape: tuple[int, ...], low: int, high: int) -> np.ndarray:
+        values = rng.choice([-1, 1], shape) * rng.uniform(1, 2, shape) * 2.0 ** rng.integers(low, high, shape)
+        return values.astype(np.float32).astype(dt.bfloat16.numpy)
+
+    flushed = 0
+    for k in (1, 31, 300):
+        for left, right in (((-66, -62), (-66, -62)), ((-128, -120), (-6, 4))):
+            a, b, c = about((16, k), *left), about((k, 32), *right), np.zeros((16, 32), np.float32)
+            run(a, b, [c], dt.bfloat16, dt.float32)
+            same(c, exact(a, b, dt.float32))
+            flushed += np.count_nonzero(c == 0)
+    assert flushed > 100
 
 
 @pytest.mark.skipif(not host().triple.startswith("x86_64"), reason="x86 only")

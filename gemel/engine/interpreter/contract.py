@@ -6,7 +6,8 @@ block sums are added in order inside super-blocks of 4,096, and super-block sums
 accumulate in f32, f64 in f64, integers wrap in the result type.
 
 ``dot`` of bf16 on a machine with AMX has no blocks: in a super-block it takes 32 k at a time, one chain over the even
-and one over the odd k, which are added to each other, then to the super-block's sum.
+and one over the odd k, which are added to each other, then to the super-block's sum. The instruction takes and gives
+subnormal numbers as zeros, at every step.
 
 ``exact=True`` follows that order bit for bit (slow: NumPy has no fused multiply-add); otherwise the sums are
 NumPy's.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -71,22 +73,29 @@ def in_tiles(dtype: np.dtype) -> bool:
     return dtype == dtypes.bfloat16.numpy and host().isa == "avx512" and "amx-bf16" in host().extras
 
 
-def _chain(x: Array, y: Array, start: int, stop: int, step: int) -> Array:
-    """One chain of multiply-adds from +0 over these k."""
+def _chain(x: Array, y: Array, start: int, stop: int, step: int, given: Callable[[Array], Array] = np.asarray) -> Array:
+    """One chain of multiply-adds from +0 over these k; ``given`` is what a step gives of its sum."""
     fma = fma32 if x.dtype == np.float32 else fma64
     chain = np.zeros((x.shape[0], x.shape[1], y.shape[1]), x.dtype)
     for k in range(start, stop, step):
         left, right = np.broadcast_arrays(x[:, :, None, k], y[:, None, :, k])
-        chain = fma(left, right, chain)
+        chain = given(fma(left, right, chain))
     return chain
 
 
+def _flushed(x: Array) -> Array:
+    """Zeros of the same sign for subnormal numbers."""
+    return np.where(np.abs(x) < np.finfo(x.dtype).smallest_normal, np.copysign(x.dtype.type(0), x), x)
+
+
 def _tiles(x: Array, y: Array, start: int, stop: int) -> Array:
-    """A super-block in tiles of 32 k."""
+    """A super-block in tiles of 32 k, the last one filled up with zeros."""
+    x, y = (np.pad(_flushed(a[:, :, start:stop]), [(0, 0), (0, 0), (0, (start - stop) % TILE_K)]) for a in (x, y))
     total = np.zeros((x.shape[0], x.shape[1], y.shape[1]), x.dtype)
-    for k in range(start, stop, TILE_K):
-        end = min(k + TILE_K, stop)
-        total = total + (_chain(x, y, k, end, 2) + _chain(x, y, k + 1, end, 2))
+    for k in range(0, x.shape[2], TILE_K):
+        end = k + TILE_K
+        step = _flushed(_chain(x, y, k, end, 2, _flushed) + _chain(x, y, k + 1, end, 2, _flushed))
+        total = _flushed(total + step)
     return total
 
 
