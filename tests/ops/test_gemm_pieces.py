@@ -10,7 +10,7 @@ from gemel.engine.base import dtypes as dt
 from gemel.engine.base.target import for_isa
 from gemel.engine.ir.types import tensor_type
 from gemel.engine.loops.gemm import schedule
-from gemel.engine.loops.gemm.cut import Cut, Work, choose_cut
+from gemel.engine.loops.gemm.cut import Cut, Work, busiest, choose_cut
 from tests.ops.test_gemm_native import exact, random, run, same, seed
 from tests.plans import Native, program, same_bits
 
@@ -66,13 +66,35 @@ def test_every_cut_covers_the_product(cut: Cut, dtype: dt.DType, layouts: str) -
 
 def test_large_parts_are_shared() -> None:
     """256 panels of 64 KiB, that every one of 43 chunks reads again, by two threads."""
-    work = Work(1, 43, 256, 24_600.0, 226_000.0, 60_000.0, 64 << 10, 64 << 10, 384 << 10, 0, for_isa("avx512"))
-    cut = choose_cut(work, 2)
-    assert cut.shared and cut.part * work.s_pass <= 8 << 20
+    work = Work(1, 43, 256, 3, 42, 24_600.0, 226_000.0, 60_000.0, 64 << 10, 64 << 10, 384 << 10, 0, for_isa("avx512"))
+    best = choose_cut(work, 2)
+    assert best.shared and best.part * work.s_pass <= 8 << 20
     assert not choose_cut(work, 1).shared
 
 
 def test_whole_chunks_are_not_dealt_out_unevenly() -> None:
     """Eleven panels on two threads: six and five take a tenth longer than the halves of all eleven."""
-    work = Work(1, 11, 64, 6_144.0, 15_000.0, 5_000.0, 16 << 10, 16 << 10, 96 << 10, 0, for_isa("avx512"))
+    work = Work(1, 11, 64, 3, 10, 6_144.0, 15_000.0, 5_000.0, 16 << 10, 16 << 10, 96 << 10, 0, for_isa("avx512"))
     assert choose_cut(work, 2).part <= 32
+
+
+def test_shares_are_priced_by_their_tiles() -> None:
+    """Not all panels are whole, and parts and chunks differ by one: a share is what its tasks add up to."""
+    work = Work(2, 11, 64, 3, 10, 6_144.0, 15_000.0, 5_000.0, 16 << 10, 16 << 10, 96 << 10, 0, for_isa("avx512"))
+    total = 2 * 64 * (11 - 1 / 3)
+    for at in (Cut(3, 22, False), Cut(3, 22, True, True), Cut(2, 64, False), Cut(11, 7, False)):
+        chunks, parts = -(-11 // at.chunk), -(-64 // at.part)
+        rows = [64 * (p + 1) // parts - 64 * p // parts for p in range(parts)]
+        panels = [work.tiles(11 * (c + 1) // chunks) - work.tiles(11 * c // chunks) for c in range(chunks)]
+        sizes = [rows[p] * panels[c] for p, c in _order(chunks, parts, -(-chunks // 2) if at.shared else chunks)] * 2
+        half = len(sizes) // 2
+        assert busiest(work, at, 2) == pytest.approx(max(sum(sizes[:half]), sum(sizes[half:])))
+        assert busiest(work, at, 1) == pytest.approx(total)
+    best = choose_cut(work, 2)
+    assert busiest(work, best, 2) <= total / 2 * 1.01
+
+
+def _order(chunks: int, parts: int, group: int) -> list[tuple[int, int]]:
+    """(part, chunk) of the tasks of an entry: groups of chunks, in them all chunks for a part after the other."""
+    return [(p, c) for first in range(0, chunks, group) for p in range(parts)
+            for c in range(first, min(first + group, chunks))]

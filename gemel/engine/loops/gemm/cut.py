@@ -10,6 +10,7 @@ at a time.
 """
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from ...base.target import Target
 CHUNK_SHARE = 5 / 8       # of the second-level cache, for a task's vector panels: a block of scalars stays beside them
 MOST_NEAR = 2 << 20        # of it that counts: scratch memory would not take what larger ones could
 TILES_BYTES = 1 << 20     # unfinished tiles of a task whose k takes several passes
-TASK_CYCLES = 2_000       # around a task
+TASK_CYCLES = 4_000       # around a task
 CALL_CYCLES = 6_000       # around a call that packs first: it has to end before the product begins
 # bytes a cycle of an operand that comes from beyond the second-level cache, in the time of the products alone
 SCALAR_STREAM = 16.0      # in rows, as far as they are not packed, when they are read first
@@ -31,7 +32,7 @@ AGAIN_NEAR, AGAIN_MESH, AGAIN_FAR = 32.0, 8.0, 9.0
 KEPT_BYTES = 8 << 20, 20 << 20  # how much it keeps whole, and of how much it keeps nothing: other programs use it, too
 ROOMY_SHARE = 1 / 4       # several vector panels up to this size leave the second-level cache to scalars
 CROWDED = 0.03            # of the time of the products: what as many as there may be cost
-SHARED = 0.015            # and what it costs that two threads read the same scalars at a time
+SHARED = 0.01             # and what it costs that two threads read the same scalars at a time
 DISTURBED = 0.12          # of a task's time: what a thread may wait for another, on average; one that comes late
                           # to a launched plan finds whole tasks taken
 MOST = 8                  # tasks of a thread, at most
@@ -57,7 +58,9 @@ class Work:
     """What is cut.
 
     Args:
-        entries: of the batch. v_panels, s_panels: of an entry. tile: cycles of a tile over all of k.
+        entries: of the batch. v_panels, s_panels: of an entry. vectors: of a whole vector panel.
+        v_wide: panels that are whole; the others, spread evenly, have a vector less.
+        tile: cycles of a whole tile over all of k.
         pack, pack_here: cycles to pack a vector panel, by a call before and by a task; 0 if it comes packed or is
             read in place.
         s_bytes: of a scalar panel. s_pass: of a scalar panel in one pass. v_bytes: of a packed vector panel in one.
@@ -67,6 +70,8 @@ class Work:
     entries: int
     v_panels: int
     s_panels: int
+    vectors: int
+    v_wide: int
     tile: float
     pack: float
     pack_here: float
@@ -80,6 +85,10 @@ class Work:
     def near(self) -> int:
         """Bytes of the second-level cache that count."""
         return min(self.target.l2_bytes, MOST_NEAR)
+
+    def tiles(self, panels: int) -> float:
+        """Of the first so many vector panels times one scalar panel, in whole tiles."""
+        return panels - panels * (self.v_panels - self.v_wide) // self.v_panels / self.vectors
 
 
 def _sizes(panels: int, most: int) -> list[int]:
@@ -102,16 +111,33 @@ def _cuts(w: Work, threads: int) -> Iterator[Cut]:
                     yield Cut(chunk, part, True, shared)
 
 
-def _cycles(w: Work, cut: Cut, threads: int) -> float:
+def _tiles_before(w: Work, cut: Cut, threads: int, task: int) -> float:
+    """Whole tiles of the tasks before this one: ``place_of`` of the kernel numbers them."""
     chunks, parts = -(-w.v_panels // cut.chunk), -(-w.s_panels // cut.part)
-    tasks = -(-w.entries * chunks * parts // threads)  # of the busiest thread
-    # panels are dealt out evenly: a thread of many tasks has the average, one of a single task may have the most, and
-    # so has one of whole chunks
-    chunk = cut.chunk if tasks == 1 else w.v_panels / chunks
-    if parts * w.entries == 1:
-        chunk = max(chunk, min(-(-w.v_panels // threads), w.v_panels / threads + cut.chunk) / tasks)
-    part = cut.part if tasks == 1 else w.s_panels / parts
-    products = chunk * part * w.tile
+    entry, rest = divmod(task, chunks * parts)
+    group = -(-chunks // threads) if cut.shared else chunks
+    first = rest // (group * parts) * group
+    size = max(1, min(group, chunks - first))
+    part, chunk = divmod(rest - first * parts, size)
+    begin, at, end = (w.tiles(c * w.v_panels // chunks) for c in (first, first + chunk, first + size))
+    above, below = (p * w.s_panels // parts for p in (part, part + 1))
+    return (entry * w.tiles(w.v_panels) + begin) * w.s_panels + (end - begin) * above + (at - begin) * (below - above)
+
+
+def busiest(w: Work, cut: Cut, threads: int) -> float:
+    """Whole tiles of the thread that has most."""
+    tasks = w.entries * -(-w.v_panels // cut.chunk) * -(-w.s_panels // cut.part)
+    borders = [_tiles_before(w, cut, threads, tasks * i // threads) for i in range(threads + 1)]
+    return max(end - begin for begin, end in itertools.pairwise(borders))
+
+
+def _cycles(w: Work, cut: Cut, threads: int, tiles: float) -> float:
+    """Of the thread that has most to do, with so many whole tiles; more tiles never take less."""
+    chunks, parts = -(-w.v_panels // cut.chunk), -(-w.s_panels // cut.part)
+    tasks = -(-w.entries * chunks * parts // threads)
+    products = tiles * w.tile / tasks
+    # panels are dealt out evenly: a thread of many tasks has the average, one of a single task may have the most
+    chunk, part = (cut.chunk, cut.part) if tasks == 1 else (w.v_panels / chunks, w.s_panels / parts)
     task = products + TASK_CYCLES
     before = 0.0
     if cut.packed:
@@ -136,4 +162,13 @@ def _cycles(w: Work, cut: Cut, threads: int) -> float:
 
 def choose_cut(w: Work, threads: int) -> Cut:
     """The cut with the shortest estimate; one task for a product that is not worth sharing."""
-    return min(_cuts(w, threads), key=lambda cut: _cycles(w, cut, threads))
+    even = w.entries * w.tiles(w.v_panels) * w.s_panels / threads
+    bounds = [(_cycles(w, cut, threads, even), cut) for cut in _cuts(w, threads)]
+    best, least = bounds[0][1], math.inf
+    for bound, cut in sorted(bounds, key=lambda found: found[0]):
+        if bound >= least:
+            break
+        cycles = _cycles(w, cut, threads, busiest(w, cut, threads))
+        if cycles < least:
+            best, least = cut, cycles
+    return best

@@ -580,7 +580,8 @@ def _tiled(p: GemmProblem, arith: Arithmetic, choice: Choice, a: Operand, b: Ope
     packed = shape.vectors * lanes * p.k if choice.v_mode == "task" else 0
     far = FAR_CYCLES if v.count * p.k * v.dtype.itemsize > NEAR_BYTES else 0.0
     cut = choose_cut(Work(
-        entries, v_panels, s_panels, _tile_cycles(shape.height, shape.vectors, arith) * steps + TILE_CYCLES,
+        entries, v_panels, s_panels, shape.vectors, v_wide,
+        _tile_cycles(shape.height, shape.vectors, arith) * steps + TILE_CYCLES,
         packed * (PACK_CYCLES[packs] + 4 * far), packed * (_task_pack(packs, arith) + far),
         shape.height * steps * panel_bytes, shape.height * pass_steps * panel_bytes,
         pass_steps * shape.vectors * lanes * panel_bytes,
