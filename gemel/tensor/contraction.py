@@ -9,11 +9,14 @@ from ..engine.base.errors import DTypeError, ShapeError
 from ..engine.ir.op import op
 from ..engine.ir.primitives import ROWS
 from .arithmetic import add, mul
+from .arranging import diagonal
 from .core import TENSOR_CLASSES, apply, apply_named
 from .dims import wrap_dim
 from .elementwise import check_tensor, deliver, in_place
+from .movement import permute
 from .promotion import SCALAR_NAMES, expand
 from .reduction import reshaped
+from .reduction import sum as sum_of
 
 __all__ = [
     "addbmm", "addmm", "addmv", "addr", "baddbmm", "bmm", "chain_matmul", "cross", "dot", "einsum", "ger",
@@ -276,11 +279,28 @@ def _sublists(operands: tuple[Any, ...]) -> tuple[str, list[Any]]:
     return (f"{left}->{text(operands[-1])}" if len(operands) % 2 else left), list(operands[:2 * n:2])
 
 
+def _einsum_of_one(x: Any, labels: list, output: tuple) -> Any:
+    """Diagonals in another order, a view; then the sum over the labels that are not in ``output``."""
+    for name in dict.fromkeys(labels):
+        while labels.count(name) > 1:
+            i = labels.index(name)
+            j = labels.index(name, i + 1)
+            n, m = (x._read().type.shape[axis] for axis in (i, j))
+            if n != m:
+                raise ShapeError(f"einsum(): subscript {name} is repeated for operand 0 but the sizes don't match, "
+                                 f"{m} != {n}. Received shape {list(x._value.type.shape)}")
+            x = diagonal(x, 0, i, j)
+            labels = [label for axis, label in enumerate(labels) if axis not in (i, j)] + [name]
+    x = permute(x, [labels.index(name) for name in (*output, *(name for name in labels if name not in output))])
+    return x if len(output) == len(labels) else sum_of(x, tuple(range(len(output), len(labels))))
+
+
 def einsum(*args: Any) -> Any:
     """Sums of products by labelled axes: ``einsum("bij,bjk->bik", x, y)``; also with lists of axis numbers.
 
     A label that is repeated in one operand takes the diagonal; ``...`` stands for axes that broadcast; without ``->``
-    the labels that occur once are the result's, in alphabetical order. Operands are contracted from the left.
+    the labels that occur once are the result's, in alphabetical order. Operands are contracted from the left; of a
+    single operand of which nothing is summed the result is a view.
 
     Raises:
         RuntimeError: the equation does not fit the operands.
@@ -307,6 +327,8 @@ def einsum(*args: Any) -> Any:
     if len(kinds) > 1:
         raise DTypeError(f"einsum(): expected operands of one dtype. Received: {sorted(d.name for d in kinds)}")
     inputs, output = _einsum_labels(equation, [x._value.type.shape for x in operands])
+    if len(operands) == 1:
+        return _einsum_of_one(operands[0], list(inputs[0]), output)
     return apply_named("einsum", *operands, attrs=(inputs, output))
 
 

@@ -20,6 +20,14 @@ EDGES = (math.nan, math.inf, -math.inf, 0.0, -0.0, 1e-40)
 ONE = (((3, 5),), ((),), ((2, 0),))
 
 
+def _written_through(m, equation, x):
+    """The tensor, after its diagonal or turned view has been doubled in place, and the view."""
+    y = x.clone()
+    part = m.einsum(equation, y)
+    part.mul_(2)
+    return y, part
+
+
 def R(name, call, shapes=ONE, dtypes=FLOATS, **more):
     return Record(name, call, shapes, dtypes, **more)
 
@@ -158,6 +166,11 @@ CONTRACTIONS = [
           ("...ij,...jk->...ik", ((2, 1, 3, 4), (5, 4, 2))), ("ij,kj,kl->il", ((2, 3), (4, 3), (4, 5))),
           ("ij,ij->i", ((3, 4), (3, 4))), ("ijk,ik->jk", ((2, 3, 4), (2, 1))), ("iij,jk->ik", ((3, 3, 2), (2, 4))),
           ("ba", ((2, 3),)), ("i...->...", ((2, 3, 4),)))],
+    *[R(f"einsum {e} is a view", lambda m, x, e=e: _written_through(m, e, x), (shape,), (*FLOATS, "int64"))
+      for e, shape in (("ij->ji", ((3, 4),)), ("ii->i", ((3, 3),)), ("ijij->ji", ((2, 3, 2, 3),)),
+                       ("...ii->i...", ((2, 3, 3),)))],
+    R("einsum sums integers", lambda m, x: (m.einsum("ij->i", x), m.einsum("iij->", x.expand(2, *x.shape)[:, :2])),
+      (((2, 3),),), ("int32", "bool", "uint8"), grad=False),
     R("einsum lists", lambda m, x, y: m.einsum(x, [0, 1], y, [1, 2], [2, 0]), MATRICES[:1]),
     R("chain_matmul", lambda m, x, y, z: m.linalg.multi_dot([x, y, z]), (((2, 5), (5, 3), (3, 4)),), tolerance=4),
     R("kron", lambda m, x, y: m.kron(x, y), (((2, 3), (4, 1)), ((3,), (2, 2)))),
@@ -214,6 +227,8 @@ ERRORS = {
     "einsum of a wrong letter": lambda m: m.einsum("i1->i", _x(m)),
     "einsum of sizes": lambda m: m.einsum("ij,jk->ik", _x(m), m.ones(2, 4)),
     "einsum of axes": lambda m: m.einsum("ijk->i", _x(m)),
+    "einsum of no square": lambda m: m.einsum("ii->i", _x(m)),
+    "einsum of a vector that is 1 long": lambda m: m.einsum("ii", m.ones(1, 3)),
     "einsum output twice": lambda m: m.einsum("ij->ii", _x(m)),
     "einsum unknown output": lambda m: m.einsum("ij->k", _x(m)),
     "tensordot sizes": lambda m: m.tensordot(_x(m), _x(m), 1),
