@@ -3,25 +3,38 @@ from __future__ import annotations
 
 from typing import Any
 
+Conv = tuple[int, int, int, int]  # inputs, outputs, kernel, stride
 
-def resnet(nn: Any, layers: tuple[int, ...], bottleneck: bool) -> Any:
-    """ResNet V1.5 for 1000 classes; ``nn``: the framework's module namespace."""
-    expansion = 4 if bottleneck else 1
+
+def residual_blocks(depth: int) -> list[tuple[list[Conv], Conv | None]]:
+    """The blocks of ResNet-18 or -50 V1.5: their convolutions, and that of the shortcut where it has one."""
+    layers, expansion = ((2, 2, 2, 2), 1) if depth == 18 else ((3, 4, 6, 3), 4)
+    blocks: list[tuple[list[Conv], Conv | None]] = []
+    inputs = 64
+    for n, (count, width) in enumerate(zip(layers, (64, 128, 256, 512), strict=True)):
+        outputs = width * expansion
+        for i in range(count):
+            stride = 2 if n and not i else 1
+            convs = ([(inputs, width, 3, stride), (width, width, 3, 1)] if depth == 18 else
+                     [(inputs, width, 1, 1), (width, width, 3, stride), (width, outputs, 1, 1)])
+            blocks.append((convs, (inputs, outputs, 1, stride) if stride != 1 or inputs != outputs else None))
+            inputs = outputs
+    return blocks
+
+
+def resnet(nn: Any, depth: int) -> Any:
+    """ResNet-18 or -50 for 1000 classes; ``nn``: the framework's module namespace."""
+
+    def convolution(inputs: int, outputs: int, kernel: int, stride: int) -> Any:
+        return nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False)
 
     class Block(nn.Module):
-        def __init__(self, inputs: int, width: int, stride: int) -> None:
+        def __init__(self, convs: list[Conv], down: Conv | None) -> None:
             super().__init__()
-            outputs = width * expansion
-            sizes = ([(inputs, width, 1, 1), (width, width, 3, stride), (width, outputs, 1, 1)] if bottleneck else
-                     [(inputs, width, 3, stride), (width, width, 3, 1)])
-            self.convs = nn.ModuleList([nn.Conv2d(i, o, k, stride=s, padding=k // 2, bias=False)
-                                        for i, o, k, s in sizes])
-            self.norms = nn.ModuleList([nn.BatchNorm2d(o) for _, o, _, _ in sizes])
+            self.convs = nn.ModuleList([convolution(*conv) for conv in convs])
+            self.norms = nn.ModuleList([nn.BatchNorm2d(outputs) for _, outputs, _, _ in convs])
             self.relu = nn.ReLU()
-            self.down = None
-            if stride != 1 or inputs != outputs:
-                self.down = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False),
-                                          nn.BatchNorm2d(outputs))
+            self.down = None if down is None else nn.Sequential(convolution(*down), nn.BatchNorm2d(down[1]))
 
         def forward(self, x):
             shortcut = x if self.down is None else self.down(x)
@@ -31,14 +44,10 @@ def resnet(nn: Any, layers: tuple[int, ...], bottleneck: bool) -> Any:
                     x = self.relu(x)
             return self.relu(x + shortcut)
 
-    parts: list[Any] = [nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False), nn.BatchNorm2d(64), nn.ReLU(),
-                        nn.MaxPool2d(3, stride=2, padding=1)]
-    inputs = 64
-    for n, (count, width) in enumerate(zip(layers, (64, 128, 256, 512), strict=True)):
-        for i in range(count):
-            parts.append(Block(inputs, width, 2 if n and not i else 1))
-            inputs = width * expansion
-    return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, 1000))
+    blocks = residual_blocks(depth)
+    return nn.Sequential(convolution(3, 64, 7, 2), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, stride=2, padding=1),
+                         *(Block(*block) for block in blocks), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                         nn.Linear(blocks[-1][0][-1][1], 1000))
 
 
 def gpt2(torch: Any, nn: Any, F: Any, vocabulary: int = 50257, positions: int = 1024, width: int = 768,

@@ -124,7 +124,7 @@ class Programs:
 
     def resnet(self, depth: int, what: str) -> Run:
         kind, batch = what.split()
-        model = models.resnet(self.nn, (2, 2, 2, 2) if depth == 18 else (3, 4, 6, 3), depth > 34)
+        model = models.resnet(self.nn, depth)
         x = self.torch.randn(int(batch), 3, 224, 224)
         if kind == "infer":
             model.eval()
