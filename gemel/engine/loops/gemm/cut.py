@@ -33,7 +33,7 @@ KEPT_BYTES = 8 << 20, 20 << 20  # how much it keeps whole, and of how much it ke
 ROOMY_SHARE = 1 / 4       # several vector panels up to this size leave the second-level cache to scalars
 CROWDED = 0.03            # of the time of the products: what as many as there may be cost
 SHARED = 0.01             # and what it costs that two threads read the same scalars at a time
-DISTURBED = 0.12          # of a task's time: what a thread may wait for another, on average; one that comes late
+DISTURBED = 0.2           # of a task's time: what a thread may wait for another, on average; one that comes late
                           # to a launched plan finds whole tasks taken
 MOST = 8                  # tasks of a thread, at most
 LEAST = 4                 # chunks of a thread, at least, where parts are shared
