@@ -9,6 +9,7 @@ import jax.numpy as jnp  # pyright: ignore[reportMissingImports]
 import numpy as np
 
 from . import jax_models
+from .jax_models import normal, uniform
 from .torch_like import BLOCK, CHAIN
 
 Run = Callable[[], Any]
@@ -16,34 +17,26 @@ Rule = tuple[Callable[[Any, Any, Any], tuple[Any, Any]], Any]  # (parameters, st
 _rng = np.random.default_rng(0)
 
 
-def _normal(*shape: int) -> Any:
-    return jnp.asarray(_rng.standard_normal(shape, np.float32))
-
-
-def _uniform(fan_in: int, *shape: int) -> Any:
-    return jnp.asarray(_rng.uniform(-1, 1, shape).astype(np.float32) / fan_in ** 0.5)
-
-
 def _gemm(m: int, k: int, n: int, dtype: str) -> Run:
-    a, b = _normal(m, k).astype(dtype), _normal(k, n).astype(dtype)
+    a, b = normal(m, k).astype(dtype), normal(k, n).astype(dtype)
     f = jax.jit(lambda a, b: a @ b)
     return lambda: f(a, b).block_until_ready()
 
 
 def _gelu_chain() -> Run:
-    x, a, b, c = _normal(4096, 4096), _normal(4096), _normal(4096), _normal(4096)
+    x, a, b, c = normal(4096, 4096), normal(4096), normal(4096), normal(4096)
     f = jax.jit(lambda x, a, b, c: jax.nn.gelu(x * a + b, approximate=False) * c + x)
     return lambda: f(x, a, b, c).block_until_ready()
 
 
 def _softmax() -> Run:
-    x = _normal(8192, 1024)
+    x = normal(8192, 1024)
     f = jax.jit(lambda x: jax.nn.softmax(x, -1))
     return lambda: f(x).block_until_ready()
 
 
 def _layer_norm() -> Run:
-    x, w, b = _normal(8192, 768), _normal(768), _normal(768)
+    x, w, b = normal(8192, 768), normal(768), normal(768)
 
     @jax.jit
     def f(x, w, b):
@@ -109,11 +102,11 @@ def _trainer(loss: Callable[..., Any], parameters: Any, rule: Rule, kept: Any = 
 
 
 def _mlp(rule: str) -> Run:
-    x, y = _normal(64, 784), jnp.asarray(_rng.integers(0, 10, 64))
+    x, y = normal(64, 784), jnp.asarray(_rng.integers(0, 10, 64))
 
     def loss(p, kept):
         return _cross_entropy(jax.nn.relu(x @ p[0] + p[1]) @ p[2] + p[3], y), kept
-    parameters = [_uniform(784, 784, 256), _uniform(784, 256), _uniform(256, 256, 10), _uniform(256, 10)]
+    parameters = [uniform(784, 784, 256), uniform(784, 256), uniform(256, 256, 10), uniform(256, 10)]
     step = _trainer(loss, parameters, _sgd(parameters, 0.1) if rule == "sgd" else _adam(parameters, 1e-3))
 
     def block():
@@ -125,7 +118,7 @@ def _mlp(rule: str) -> Run:
 
 
 def _cnn() -> Run:
-    x, y = _normal(64, 28, 28, 1), jnp.asarray(_rng.integers(0, 10, 64))
+    x, y = normal(64, 28, 28, 1), jnp.asarray(_rng.integers(0, 10, 64))
 
     def conv(x, w):
         return jax.lax.conv_general_dilated(x, w, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
@@ -134,8 +127,8 @@ def _cnn() -> Run:
         h = jax.nn.relu(conv(jax.nn.relu(conv(x, p[0]) + p[1]), p[2]) + p[3])
         h = jax.lax.reduce_window(h, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
         return _cross_entropy(jax.nn.relu(h.reshape(64, -1) @ p[4] + p[5]) @ p[6] + p[7], y), kept
-    parameters = [_uniform(9, 3, 3, 1, 32), _uniform(9, 32), _uniform(288, 3, 3, 32, 64), _uniform(288, 64),
-                  _uniform(9216, 9216, 128), _uniform(9216, 128), _uniform(128, 128, 10), _uniform(128, 10)]
+    parameters = [uniform(9, 3, 3, 1, 32), uniform(9, 32), uniform(288, 3, 3, 32, 64), uniform(288, 64),
+                  uniform(9216, 9216, 128), uniform(9216, 128), uniform(128, 128, 10), uniform(128, 10)]
     step = _trainer(loss, parameters, _sgd(parameters, 0.01))
     return lambda: float(step())
 
@@ -143,7 +136,7 @@ def _cnn() -> Run:
 def _resnet(depth: int, what: str) -> Run:
     kind, batch = what.split()
     parameters, statistics, network = jax_models.resnet(depth)
-    x = _normal(int(batch), 224, 224, 3)
+    x = normal(int(batch), 224, 224, 3)
     if kind == "infer":
         f = jax.jit(lambda p, s, x: network(p, s, x, False)[0])
         return lambda: f(parameters, statistics, x).block_until_ready()
@@ -169,7 +162,7 @@ def _gpt2(train: bool) -> Run:
 
 def _lstm(train: bool) -> Run:
     parameters, network = jax_models.lstm()
-    x = _normal(32, 128, 256)
+    x = normal(32, 128, 256)
     if not train:
         f = jax.jit(network)
         return lambda: f(parameters, x).block_until_ready()

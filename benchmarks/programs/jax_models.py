@@ -14,18 +14,20 @@ Network = Callable[..., Any]
 _rng = np.random.default_rng(0)
 
 
-def _normal(scale: float, *shape: int) -> Any:
-    return jnp.asarray(_rng.standard_normal(shape, np.float32) * np.float32(scale))
+def normal(*shape: int) -> Any:
+    """Standard normal numbers."""
+    return jnp.asarray(_rng.standard_normal(shape, np.float32))
 
 
-def _uniform(bound: float, *shape: int) -> Any:
-    return jnp.asarray(_rng.uniform(-bound, bound, shape).astype(np.float32))
+def uniform(fan_in: int, *shape: int) -> Any:
+    """Uniform numbers, as ``Linear`` begins with."""
+    return jnp.asarray(_rng.uniform(-1, 1, shape).astype(np.float32) / fan_in ** 0.5)
 
 
 def _unit(conv: Conv) -> dict[str, Any]:
     """A convolution and its batch norm: parameters."""
     inputs, outputs, kernel, _ = conv
-    return {"weight": _normal((2 / (kernel * kernel * inputs)) ** 0.5, kernel, kernel, inputs, outputs),
+    return {"weight": (2 / (kernel * kernel * inputs)) ** 0.5 * normal(kernel, kernel, inputs, outputs),
             "scale": jnp.ones(outputs), "shift": jnp.zeros(outputs)}
 
 
@@ -39,7 +41,7 @@ def resnet(depth: int) -> tuple[list[Any], list[Any], Network]:
     convs: list[Conv] = [(3, 64, 7, 2)]
     for inner, down in blocks:
         convs += [*inner, *([down] if down else [])]
-    head = {"weight": _normal(0.01, convs[-1][1], 1000), "bias": jnp.zeros(1000)}
+    head = {"weight": 0.01 * normal(convs[-1][1], 1000), "bias": jnp.zeros(1000)}
 
     def network(parameters: list[Any], statistics: list[Any], x: Any, train: bool) -> tuple[Any, list[Any]]:
         units, kept = iter(zip(convs, parameters, statistics, strict=False)), []
@@ -73,7 +75,7 @@ def gpt2(vocabulary: int = 50257, positions: int = 1024, width: int = 768, depth
         return jnp.ones(width), jnp.zeros(width)
 
     def linear(inputs: int, outputs: int) -> tuple[Any, Any]:
-        return _normal(0.02, inputs, outputs), jnp.zeros(outputs)
+        return 0.02 * normal(inputs, outputs), jnp.zeros(outputs)
 
     def normed(x: Any, scale: Any, shift: Any) -> Any:
         mean = x.mean(-1, keepdims=True)
@@ -96,7 +98,7 @@ def gpt2(vocabulary: int = 50257, positions: int = 1024, width: int = 768, depth
         return normed(x, *p["norm"]) @ p["tokens"].T
     blocks = [(norm(), linear(width, 3 * width), linear(width, width), norm(), linear(width, 4 * width),
                linear(4 * width, width)) for _ in range(depth)]
-    return {"tokens": _normal(0.02, vocabulary, width), "positions": _normal(0.02, positions, width),
+    return {"tokens": 0.02 * normal(vocabulary, width), "positions": 0.02 * normal(positions, width),
             "blocks": blocks, "norm": norm()}, network
 
 
@@ -113,5 +115,4 @@ def lstm(inputs: int = 256, size: int = 512) -> tuple[list[Any], Network]:
             return (h, c), h
         zeros = jnp.zeros((x.shape[0], size))
         return jax.lax.scan(cell, (zeros, zeros), (x @ of_input + bias).transpose(1, 0, 2))[1]
-    return [_uniform(size ** -0.5, *shape) for shape in
-            ((inputs, 4 * size), (size, 4 * size), (4 * size,))], network
+    return [uniform(size, *shape) for shape in ((inputs, 4 * size), (size, 4 * size), (4 * size,))], network

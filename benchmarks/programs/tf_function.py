@@ -20,7 +20,7 @@ def _normal(*shape: int) -> Any:
 
 def _parameters(*sizes: tuple[int, tuple[int, ...]]) -> list[Any]:
     """Uniform parameters: (fan in, shape) of each."""
-    return [tf.Variable(_rng.uniform(-1, 1, shape).astype(np.float32) / fan_in ** 0.5) for fan_in, shape in sizes]
+    return [tf_models.uniform(fan_in, *shape) for fan_in, shape in sizes]
 
 
 def _labels() -> Any:
@@ -38,12 +38,10 @@ def _sgd(parameters: list[Any], lr: float, momentum: float = 0.9) -> Update:
     velocities = [tf.Variable(tf.zeros_like(p)) for p in parameters] if momentum else []
 
     def update(gradients: list[Any]) -> None:
-        if not momentum:
-            for p, g in zip(parameters, gradients, strict=True):
-                p.assign_sub(lr * g)
-        for p, m, g in zip(parameters, velocities, gradients, strict=False):
-            m.assign(momentum * m + g)
-            p.assign_sub(lr * m)
+        for n, (p, g) in enumerate(zip(parameters, gradients, strict=True)):
+            if momentum:
+                g = velocities[n].assign(momentum * velocities[n] + g)
+            p.assign_sub(lr * g)
     return update
 
 

@@ -17,8 +17,9 @@ def _normal(scale: float, *shape: int) -> Any:
     return tf.Variable(_rng.standard_normal(shape, np.float32) * np.float32(scale))
 
 
-def _uniform(bound: float, *shape: int) -> Any:
-    return tf.Variable(_rng.uniform(-bound, bound, shape).astype(np.float32))
+def uniform(fan_in: int, *shape: int) -> Any:
+    """A parameter of uniform numbers, as ``Linear`` begins with."""
+    return tf.Variable(_rng.uniform(-1, 1, shape).astype(np.float32) / fan_in ** 0.5)
 
 
 def _ones(size: int) -> Any:
@@ -122,7 +123,7 @@ def gpt2(vocabulary: int = 50257, positions: int = 1024, width: int = 768, depth
 
 def lstm(inputs: int = 256, size: int = 512) -> tuple[list[Any], Network]:
     """``network(x)``: the outputs, time first; the product with the inputs is outside of the loop."""
-    of_input, of_state, bias = (_uniform(size ** -0.5, *shape) for shape in
+    of_input, of_state, bias = (uniform(size, *shape) for shape in
                                 ((inputs, 4 * size), (size, 4 * size), (4 * size,)))
 
     def cell(state: Any, given: Any) -> Any:

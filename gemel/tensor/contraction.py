@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..engine.base.errors import DTypeError, ShapeError
+from ..engine.composites.einsum import check_sizes
 from ..engine.ir.op import op
 from ..engine.ir.primitives import ROWS
 from .arithmetic import add, mul
@@ -285,10 +286,6 @@ def _einsum_of_one(x: Any, labels: list, output: tuple) -> Any:
         while labels.count(name) > 1:
             i = labels.index(name)
             j = labels.index(name, i + 1)
-            n, m = (x._read().type.shape[axis] for axis in (i, j))
-            if n != m:
-                raise ShapeError(f"einsum(): subscript {name} is repeated for operand 0 but the sizes don't match, "
-                                 f"{m} != {n}. Received shape {list(x._value.type.shape)}")
             x = diagonal(x, 0, i, j)
             labels = [label for axis, label in enumerate(labels) if axis not in (i, j)] + [name]
     x = permute(x, [labels.index(name) for name in (*output, *(name for name in labels if name not in output))])
@@ -328,6 +325,7 @@ def einsum(*args: Any) -> Any:
         raise DTypeError(f"einsum(): expected operands of one dtype. Received: {sorted(d.name for d in kinds)}")
     inputs, output = _einsum_labels(equation, [x._value.type.shape for x in operands])
     if len(operands) == 1:
+        check_sizes(inputs, [operands[0]._value.type])
         return _einsum_of_one(operands[0], list(inputs[0]), output)
     return apply_named("einsum", *operands, attrs=(inputs, output))
 

@@ -34,9 +34,10 @@ def _single(b, x, labels):
     return x, labels
 
 
-def _check(attrs, *types):
+def check_sizes(inputs, types):
+    """Raise ``ShapeError`` where axes of one label have different sizes; ``inputs``: the labels of each operand."""
     sizes: dict = {}
-    for k, (labels, t) in enumerate(zip(attrs.inputs, types, strict=True)):
+    for k, (labels, t) in enumerate(zip(inputs, types, strict=True)):
         seen: dict = {}
         for name, n in zip(labels, t.shape, strict=True):
             if seen.setdefault(name, n) != n:
@@ -47,7 +48,7 @@ def _check(attrs, *types):
                                  f"with previously seen size {sizes[name]}")
 
 
-@composite("einsum", -1, ("inputs", "output"), check=_check)
+@composite("einsum", -1, ("inputs", "output"), check=lambda attrs, *types: check_sizes(attrs.inputs, types))
 def einsum(b, *operands, inputs, output):
     """sum over the labels that are not in `output` of the product of the operands; axes of size 1 are shared"""
     sizes: dict = {}

@@ -90,6 +90,10 @@ class Work:
         """Of the first so many vector panels times one scalar panel, in whole tiles."""
         return panels - panels * (self.v_panels - self.v_wide) // self.v_panels / self.vectors
 
+    def pieces(self, cut: Cut) -> tuple[int, int]:
+        """Chunks and parts of an entry."""
+        return -(-self.v_panels // cut.chunk), -(-self.s_panels // cut.part)
+
 
 def _sizes(panels: int, most: int) -> list[int]:
     """Sizes of pieces worth looking at."""
@@ -113,7 +117,7 @@ def _cuts(w: Work, threads: int) -> Iterator[Cut]:
 
 def _tiles_before(w: Work, cut: Cut, threads: int, task: int) -> float:
     """Whole tiles of the tasks before this one: ``place_of`` of the kernel numbers them."""
-    chunks, parts = -(-w.v_panels // cut.chunk), -(-w.s_panels // cut.part)
+    chunks, parts = w.pieces(cut)
     entry, rest = divmod(task, chunks * parts)
     group = -(-chunks // threads) if cut.shared else chunks
     first = rest // (group * parts) * group
@@ -126,14 +130,14 @@ def _tiles_before(w: Work, cut: Cut, threads: int, task: int) -> float:
 
 def busiest(w: Work, cut: Cut, threads: int) -> float:
     """Whole tiles of the thread that has most."""
-    tasks = w.entries * -(-w.v_panels // cut.chunk) * -(-w.s_panels // cut.part)
+    tasks = w.entries * math.prod(w.pieces(cut))
     borders = [_tiles_before(w, cut, threads, tasks * i // threads) for i in range(threads + 1)]
     return max(end - begin for begin, end in itertools.pairwise(borders))
 
 
 def _cycles(w: Work, cut: Cut, threads: int, tiles: float) -> float:
     """Of the thread that has most to do, with so many whole tiles; more tiles never take less."""
-    chunks, parts = -(-w.v_panels // cut.chunk), -(-w.s_panels // cut.part)
+    chunks, parts = w.pieces(cut)
     tasks = -(-w.entries * chunks * parts // threads)
     products = tiles * w.tile / tasks
     # panels are dealt out evenly: a thread of many tasks has the average, one of a single task may have the most
