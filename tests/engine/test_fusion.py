@@ -229,3 +229,15 @@ def test_what_only_an_epilogue_needs_is_computed_there(also):
     assert len(alone) == (also in ("broadcast", "output", "reader", "operand", "reduced")), one.kernels
     given = Native(p, arrays, True, donate=(2,), updates={0: 2}, scalars=1)
     assert same_bits(given.outputs[0], one.outputs[0])
+
+
+def test_an_epilogue_that_splits_a_product_into_too_many_dimensions_is_done_apart():
+    """The scores of an image's windows, written back to where the windows lie in it, onto the image."""
+    def body(b, q, image):
+        scores = b.dot(q, q, (5,), (5,), (0, 1, 2, 3), (0, 1, 2, 3))  # images, windows down, across, heads, 16, 16
+        put_back = b.permute(b.reshape(scores, (2, 3, 5, 2, 4, 4, 16)), (0, 3, 1, 4, 2, 5, 6))
+        return (b.add(b.reshape(put_back, (2, 2, 12, 20, 16)), image),)
+    p = program([tensor_type(dt.float32, (2, 3, 5, 2, 16, 8)), tensor_type(dt.float32, (2, 2, 12, 20, 16))], body)
+    rng = np.random.default_rng(0)
+    _, one = check(p, [rng.standard_normal(v.shape).astype(np.float32) for v in p.inputs])
+    assert [name for name in one.kernels if name.startswith("point")], one.kernels

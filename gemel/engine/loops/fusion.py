@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Collection
 
 import numpy as np
 
@@ -47,10 +48,12 @@ SCALAR_CHAIN = 24       # nodes of a 0-d expression that is computed again where
 class Fusion:
     """State of one fusion run; ``groups()`` gives the result."""
 
-    def __init__(self, program: Program, schedules: frozenset[str], enabled: bool = True) -> None:
+    def __init__(self, program: Program, schedules: frozenset[str], enabled: bool = True,
+                 apart: Collection[Equation] = ()) -> None:
         self.program = program
         self.schedules = schedules            # group kinds that run natively
         self.enabled = enabled
+        self.apart = apart                    # anchors that take no epilogue
         self.made_by = program.producers()
         self.inputs = set(program.inputs)
         self.home: dict[Var, Group] = {}      # computed value -> the group that computes it
@@ -586,7 +589,8 @@ class Fusion:
         for x in e.inputs:
             root = self.peek_root(x)
             g = self.home.get(root)
-            if g is not None and root not in self.copies and (g.kind == "rowwise" or g.kind in EPILOGUE):
+            if g is not None and root not in self.copies and (
+                    g.kind == "rowwise" or g.kind in EPILOGUE and g.anchor not in self.apart):
                 found[g] = None
         return sorted(found, reverse=True,
                       key=lambda g: (g.kind != "rowwise" or g.reduced is not None, len(g.nodes), g.rank))

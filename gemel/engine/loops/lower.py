@@ -106,7 +106,8 @@ class Lowering:
         self.forms = dict(forms)
         self.carried: dict[Var, Var] = {}
         self.constants: dict[Var, bytes] = {}
-        self.fusion = Fusion(program, frozenset(SCHEDULES), fused)
+        self.apart: set[Equation] = set()  # anchors that turned out to be unable to take an epilogue
+        self.fusion = self.fuse()
         self.checks: list[Equation] = []
         self.current: Group | None = None  # the group that is being scheduled
         self.fixed: frozenset[Var] = frozenset()  # inputs that are the same in every turn of the loop around
@@ -191,8 +192,20 @@ class Lowering:
         self.scheduled[key] = calls, values
         return calls
 
+    def fuse(self) -> Fusion:
+        return Fusion(self.program, frozenset(SCHEDULES), self.fused, self.apart)
+
     def run(self) -> Lowered:
-        groups = self.fusion.groups()
+        """Schedule all groups. What a schedule cannot do with its epilogue it does without: all is fused anew then."""
+        while True:
+            groups = self.fusion.groups()
+            steps = self.steps(groups)
+            if steps is not None:
+                return Lowered(self.program, steps, self.outputs(), self.checks, self.carried, self.constants, groups)
+            self.fusion = self.fuse()
+
+    def steps(self, groups: list[Group]) -> list[Step] | None:
+        """The groups' calls; None if one cannot take its epilogue, which is noted in ``apart``."""
         steps: list[Step] = []
         for g in groups:
             self.current = g
@@ -204,12 +217,16 @@ class Lowering:
                 continue
             calls = self.shared(g) if g.kind == "rowwise" else schedule(g, self)
             if not isinstance(calls, list):
-                raise UnsupportedError(f"{g.name}: {calls.reason}")
+                if g.anchor is None or len(g.nodes) == 1:
+                    raise UnsupportedError(f"{g.name}: {calls.reason}")
+                self.fusion.why(g, f"keeps to itself: {calls.reason}")
+                self.apart.add(g.anchor)
+                return None
             for call in calls:
                 if isinstance(call, Call) and not call.origin:
                     call.origin = tuple(g.nodes)
             steps += calls
-        return Lowered(self.program, steps, self.outputs(), self.checks, self.carried, self.constants, groups)
+        return steps
 
 
 def _on(program: Program, operands: list[Var]) -> Program:
