@@ -27,11 +27,23 @@ from ..engine.ir.primitives import ROWS
 from ..engine.ir.types import TensorType, tensor_type
 from ..engine.runtime import batched as _batched  # noqa: F401  (records operations under vmap)
 from ..engine.runtime import executor
-from ..engine.runtime.trace import Value, local, note_write, ready, record, scalar
+from ..engine.runtime.trace import Value, local, note_write, ready, record, record_one, scalar
 from . import tape
 from .alias import DATA, DETACHED, NO_GRAD, PLAIN, SHARED, SIBLINGS, UNTAPED, Alias, Domain
 from .foreign import ExportedMemory, ForeignArray, from_array, seen_by_others, snapshot, write_out
-from .storage import Bits, Cell, Lens, Window, as_written, sharing, shortened, shown
+from .storage import (
+    Bits,
+    Cell,
+    Lens,
+    Window,
+    as_written,
+    covering,
+    injective,
+    result_of,
+    sharing,
+    shortened,
+    shown,
+)
 from .tape import Accumulate, Edge, make_node, mode
 
 #: classes whose instances take the fast paths; subclasses add themselves
@@ -171,24 +183,34 @@ class TensorCore:
 
     def _view(self, *lenses: Lens) -> Any:
         """A view of this tensor through ``lenses``."""
-        value, base_edge = self._read(), self._edge
+        value, alias = self._value, self._alias  # as in ``_read``
+        if alias is None:
+            alias = self._shared()
+        elif alias.cell.version != alias.seen or value.form is None:
+            value = self._refresh()
+        base_edge = self._edge
         edge: Any = base_edge if mode.grad else None
-        alias = self._alias or self._shared()
         for lens in lenses:  # the steps of ``lens.read(TAPE, ...)``, written out: views are made all the time
             the_op = lens.there
             if the_op is None:
                 part = lens.read(TAPE, Taped(value, edge))
                 value, edge = part.value, part.edge
                 continue
-            operands = [value]
             if isinstance(lens, Window):
-                operands += [start(n) for n in lens.starts]
-            value = record(the_op, operands)
+                operands = [value, *[scalar(n, _int64) if n else _zero.value for n in lens.starts]]
+                value = record(the_op, operands)
+                if edge is not None:
+                    edge = make_node(the_op, operands, [edge] + [None] * (len(operands) - 1), value)
+                continue
+            whole = value
+            value = record_one(the_op, whole)
             if edge is not None:
-                edge = make_node(the_op, operands, [edge] + [None] * (len(operands) - 1), value)
+                edge = make_node(the_op, (whole,), (edge,), value)
         cell = alias.cell
-        value.cell, value.version = cell.ref, cell.tracked
-        out = wrap(value, edge)
+        value.cell = ref = cell.ref
+        value.version = ref.tracked
+        out = _new(public[0])
+        out._value, out._edge, out._info = value, edge, None
         through = (*alias.lenses, *lenses)
         domain = alias.domain
         if base_edge is not None and edge is None and domain.edge is not None:
@@ -268,7 +290,8 @@ class TensorCore:
             part = overwritten(self._view(*lenses), part)
         new = Taped(part._read(), part._edge if mode.grad else None)
         _commit(alias, *_write_through(alias, (*alias.lenses, *lenses), new))
-        self._refresh()
+        if alias.lenses or alias.cell.foreign is not None:  # (else it holds the new contents already)
+            self._refresh()
         return self
 
 
@@ -361,22 +384,22 @@ def _write_through(alias: Alias, lenses: tuple[Lens, ...], part: Taped, uniform:
 
     The lenses are gone through backwards, innermost first; those outside of the domain off the tape.
     """
+    if not lenses:
+        edge, part.edge = part.edge, None
+        return part, edge
     depth = alias.domain.depth
     outer, inner = lenses[:depth], lenses[depth:]
-    shape = alias.cell.type.shape
-    for lens in outer:
-        shape = lens.result(shape)
-    if not all(lens.injective for lens in lenses):
+    if not injective(lenses):
         stored, dtype = alias.cell.type, part.type.dtype
-        if not all(lens.injective for lens in outer):
+        if not injective(outer):
             if part.edge is not None or alias.domain.edge is not None:
                 raise UnsupportedError("a write with gradients into a detached view that repeats elements is not "
                                        "implemented; clone() it first")
             return _written(as_written(lenses, stored, dtype, uniform), _whole(alias.cell), part), None
         base = shown(outer, stored)
         inner = as_written(inner, base, dtype, uniform)
-    inner = shortened(inner, shape)
-    whole = None if all(lens.covers for lens in (*outer, *inner)) else _whole(alias.cell)
+    inner = shortened(inner, result_of(outer, alias.cell.type.shape))
+    whole = None if covering(outer) and covering(inner) else _whole(alias.cell)
     part = _written(inner, None if whole is None else _domain_base(alias, whole), part)
     edge, part.edge = part.edge, None
     return _written(outer, whole, Taped(part.value, None)), edge
@@ -384,9 +407,11 @@ def _write_through(alias: Alias, lenses: tuple[Lens, ...], part: Taped, uniform:
 
 def _written(lenses: Sequence[Lens], whole: Taped | None, part: Taped) -> Taped:
     """``whole`` with ``part`` written through ``lenses``."""
-    wholes: Sequence[Any] = _chain(lenses, whole) if whole is not None else [None] * len(lenses)
-    for lens, outer in zip(reversed(lenses), reversed(wholes[:len(lenses)]), strict=True):
-        part = lens.write(TAPE, outer, part)
+    wholes: list[Any] = []
+    if whole is not None:  # what the lenses that show a part look at
+        wholes = _chain(lenses[:max([n + 1 for n, lens in enumerate(lenses) if not lens.covers], default=0)], whole)
+    for n in range(len(lenses) - 1, -1, -1):
+        part = lenses[n].write(TAPE, wholes[n] if n < len(wholes) else None, part)
     return part
 
 
@@ -615,9 +640,12 @@ class _Zero(threading.local):
 _zero = _Zero()
 
 
+_int64 = dt.int64
+
+
 def start(n: int) -> Value:
     """Where a window starts, as a runtime input."""
-    return scalar(n, dt.int64) if n else _zero.value
+    return scalar(n, _int64) if n else _zero.value
 
 
 # --- recording -----------------------------------------------------------------------------------

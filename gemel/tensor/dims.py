@@ -1,11 +1,28 @@
 """Reading axes, sizes and index numbers that users give, with torch's errors."""
 from __future__ import annotations
 
+import functools
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..engine.ir.types import Shape
+
+
+def remembered(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function``, whose results are kept by its arguments and their types: what shapes and axes lead to.
+
+    Arguments that do not hash it gets every time; their contents are not looked at by type.
+    """
+    known = functools.lru_cache(4096, typed=True)(function)
+
+    @functools.wraps(function)
+    def call(*args: Any) -> Any:
+        try:
+            return known(*args)
+        except TypeError:
+            return function(*args)
+    return call
 
 
 def wrap_dim(dim: Any, ndim: int) -> int:
@@ -31,14 +48,15 @@ def wrap_dims(dims: Any, ndim: int) -> tuple[int, ...]:
 
 def sizes_of(args: tuple[Any, ...], name: str) -> Shape:
     """``f(2, 3)`` and ``f((2, 3))`` alike."""
-    if len(args) == 1 and not hasattr(args[0], "__index__"):
+    if len(args) == 1 and args[0].__class__ is not int and not hasattr(args[0], "__index__"):
         args = tuple(args[0])
     try:
-        return tuple([operator.index(n) for n in args])
+        return tuple(map(operator.index, args))
     except TypeError:
         raise TypeError(f"{name}(): sizes must be ints. Received: {args!r}") from None
 
 
+@remembered
 def infer_size(shape: Shape, size: int, of: Shape) -> Shape:
     """``shape`` with its -1 replaced so that it holds ``size`` elements."""
     if -1 not in shape:

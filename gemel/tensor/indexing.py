@@ -9,7 +9,7 @@ from ..engine.base.errors import DTypeError, ShapeError
 from .advanced import as_index, check_mask, resolve, result_shape
 from .core import TENSOR_CLASSES, apply_named, check_writable
 from .promotion import SCALAR_NAMES, number_tensor
-from .storage import Lens, Window, reshape_lens
+from .storage import Lens, Window, reshape_lens, result_of
 
 __all__ = ["index_put"]
 
@@ -122,7 +122,8 @@ def getitem(self: Any, index: Any) -> Any:
     """
     items = index if index.__class__ is tuple else (index,)
     for item in items:
-        if not is_basic(item):
+        kind = item.__class__
+        if kind is not int and kind is not slice and not is_basic(item):
             return _get_advanced(self, items)
     return self._view(*basic_lenses(items, self._value.type.shape))
 
@@ -176,9 +177,7 @@ def setitem(self: Any, index: Any, value: Any) -> None:
             return
     kind = self._value.type
     lenses = basic_lenses(items, kind.shape)
-    shape = kind.shape
-    for lens in lenses:
-        shape = lens.result(shape)
+    shape = result_of(lenses, kind.shape)
     if value.__class__ in TENSOR_CLASSES and value._is_view_through(self, lenses):
         check_writable(self, value)
         return  # ``x[i] += 1`` has already written through the view x[i]

@@ -1,19 +1,24 @@
 """Joining and splitting: cat, stack, split, chunk, ..."""
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 from ..engine.base import dtypes as dt
 from ..engine.base.errors import ShapeError
+from ..engine.ir.op import Op, op
+from ..engine.ir.primitives import ROWS
+from ..engine.ir.types import Shape, TensorType
 from ..engine.runtime.trace import scalar
 from .alias import PLAIN, SIBLINGS
 from .arranging import atleast_1d, atleast_2d, atleast_3d
-from .core import TENSOR_CLASSES, apply_named, wrap
-from .dims import wrap_dim
-from .movement import broadcast_to, reshape, unsqueeze
+from .core import TENSOR_CLASSES, apply, apply_named, wrap
+from .dims import remembered, wrap_dim
+from .movement import broadcast_to, reshape
 from .promotion import broadcast_shapes
-from .storage import Static, reshape_lens
+from .storage import Lens, reshape_lens, static_lens
 
 __all__ = [
     "block_diag", "broadcast_tensors", "cartesian_prod", "cat", "chunk", "column_stack", "concat", "concatenate",
@@ -36,12 +41,13 @@ def _tensors(tensors: Any, name: str) -> list[Any]:
     return found
 
 
+def _promoted(types: Sequence[TensorType]) -> dt.DType:
+    return functools.reduce(dt.promote, [t.dtype for t in types])
+
+
 def common_dtype(tensors: Sequence[Any]) -> dt.DType:
     """The dtype to which all tensors convert."""
-    dtype = tensors[0]._value.type.dtype
-    for x in tensors[1:]:
-        dtype = dt.promote(dtype, x._value.type.dtype)
-    return dtype
+    return _promoted([x._value.type for x in tensors])
 
 
 def cast_all(tensors: Sequence[Any]) -> list[Any]:
@@ -62,31 +68,41 @@ def cat(tensors: Any, dim: int = 0) -> Any:
     torch: ``cat``
     """
     parts = _tensors(tensors, "cat")
-    full = [x for x in parts if x._value.type.shape != (0,)]  # torch's legacy: 1-d empty tensors are skipped
-    if not full:
-        return parts[0]._view(reshape_lens((0,), (0,))) if len(parts) == 1 else apply_named(
-            "cat", *cast_all(parts), attrs=(0,))
-    first = full[0]._value.type.shape
+    casts, the_op = _joining(dim, *[x._value.type for x in parts])
+    if the_op is None:  # nothing but the one empty tensor
+        return parts[0]._view(reshape_lens((0,), (0,)))
+    for n, steps in casts:
+        for step in steps:
+            parts[n] = apply(step, parts[n])
+    return apply(the_op, *parts)
+
+
+@remembered
+def _joining(dim: int, *types: TensorType) -> tuple[list[tuple[int, list[Op]]], Op | None]:
+    """What is recorded on some of the tensors first, and on all of them then."""
+    shapes = [t.shape for t in types]
+    received = f"Received: {', '.join(str(list(shape)) for shape in shapes)}"
+    first = next((shape for shape in shapes if shape != (0,)), (0,))  # torch's legacy: 1-d empty tensors are skipped
+    if first == (0,) and len(types) == 1:
+        return [], None
     if not first:
-        raise RuntimeError(f"zero-dimensional tensor (at position {parts.index(full[0])}) cannot be concatenated")
-    axis = wrap_dim(dim, len(first))
-    for n, x in enumerate(parts):
-        shape = x._value.type.shape
+        raise RuntimeError(f"zero-dimensional tensor (at position {shapes.index(first)}) cannot be concatenated")
+    axis = wrap_dim(dim, len(first)) if first != (0,) else 0
+    for n, shape in enumerate(shapes):
         if shape == (0,):
             continue
         if len(shape) != len(first):
             raise ShapeError(f"Tensors must have same number of dimensions: got {len(first)} and {len(shape)}. "
-                             f"Received: {', '.join(str(list(p._value.type.shape)) for p in parts)}")
+                             f"{received}")
         for i, (a, b) in enumerate(zip(first, shape, strict=True)):
             if a != b and i != axis:
                 raise ShapeError(f"Sizes of tensors must match except in dimension {axis}. Expected size {a} but got "
-                                 f"size {b} for tensor number {n} in the list. "
-                                 f"Received: {', '.join(str(list(p._value.type.shape)) for p in parts)}")
-    dtype = common_dtype(parts)
+                                 f"size {b} for tensor number {n} in the list. {received}")
+    dtype = _promoted(types)
     none = (*first[:axis], 0, *first[axis + 1:])
-    same = [x if x._value.type.dtype is dtype else apply_named("cast", x, attrs=(dtype,)) for x in parts]
-    same = [apply_named("reshape", x, attrs=(none,)) if x._value.type.shape == (0,) else x for x in same]
-    return apply_named("cat", *same, attrs=(axis,))
+    steps = [([op(ROWS["cast"], dtype)] if t.dtype is not dtype else [])
+             + ([op(ROWS["reshape"], none)] if t.shape == (0,) != none else []) for t in types]
+    return [(n, found) for n, found in enumerate(steps) if found], op(ROWS["cat"], axis)
 
 
 def concat(tensors: Any, dim: int = 0) -> Any:
@@ -105,43 +121,50 @@ def stack(tensors: Any, dim: int = 0) -> Any:
     torch: ``stack``
     """
     parts = _tensors(tensors, "stack")
-    first = parts[0]._value.type.shape
+    steps, the_op = _stacking(dim, *[x._value.type for x in parts])
+    for n, some in enumerate(steps):
+        for step in some:
+            parts[n] = apply(step, parts[n])
+    return apply(the_op, *parts)
+
+
+@remembered
+def _stacking(dim: int, *types: TensorType) -> tuple[list[list[Op]], Op]:
+    """What is recorded on each tensor first, and on all of them then."""
+    first = types[0].shape
     axis = wrap_dim(dim, len(first) + 1)
-    for n, x in enumerate(parts):
-        if x._value.type.shape != first:
+    for n, t in enumerate(types):
+        if t.shape != first:
             raise ShapeError(f"stack expects each tensor to be equal size, but got {list(first)} at entry 0 and "
-                             f"{list(x._value.type.shape)} at entry {n}")
-    return apply_named("cat", *[unsqueeze(x, axis) for x in cast_all(parts)], attrs=(axis,))
+                             f"{list(t.shape)} at entry {n}")
+    dtype = _promoted(types)
+    wider = op(ROWS["reshape"], (*first[:axis], 1, *first[axis:]))
+    return [[wider] if t.dtype is dtype else [op(ROWS["cast"], dtype), wider] for t in types], op(ROWS["cat"], axis)
 
 
 # --- splitting: views --------------------------------------------------------------------------------------
 
 def window(x: Any, axis: int, start: int, stop: int) -> Any:
     """The view ``[start:stop]`` of one axis; its place is part of the program (it follows from shapes)."""
-    shape = x._value.type.shape
-    low = tuple([start if i == axis else 0 for i in range(len(shape))])
-    high = tuple([stop if i == axis else n for i, n in enumerate(shape)])
-    return x._view(Static(low, high, (1,) * len(shape)))
+    return x._view(static_lens(x._value.type.shape, axis, start, stop))
 
 
-def _siblings(parts: tuple[Any, ...]) -> tuple[Any, ...]:
+def _siblings(x: Any, lenses: Sequence[tuple[Lens, ...]]) -> tuple[Any, ...]:
     """Views that torch's rules for in-place writes call the outputs of one function."""
-    for x in parts:
-        if x._alias.origin == PLAIN:
-            x._alias.origin = SIBLINGS
+    parts = tuple([x._view(*one) for one in lenses])
+    for part in parts:
+        if part._alias.origin == PLAIN:
+            part._alias.origin = SIBLINGS
     return parts
 
 
-def _cut(x: Any, axis: int, sizes: Sequence[int]) -> tuple[Any, ...]:
-    found, at = [], 0
-    for n in sizes:
-        found.append(window(x, axis, at, at + n))
-        at += n
-    return tuple(found)
+def _cut(shape: Shape, axis: int, sizes: Sequence[int]) -> list[tuple[Lens]]:
+    """Neighbouring parts of an axis."""
+    ends = list(itertools.accumulate(sizes))
+    return [(static_lens(shape, axis, end - n, end),) for n, end in zip(sizes, ends, strict=True)]
 
 
-def _axis(x: Any, dim: int, name: str) -> tuple[int, int]:
-    shape = x._value.type.shape
+def _axis(shape: Shape, dim: int, name: str) -> tuple[int, int]:
     if not shape:
         raise RuntimeError(f"{name} expects at least a 1-dimensional tensor")
     axis = wrap_dim(dim, len(shape))
@@ -156,20 +179,27 @@ def split(tensor: Any, split_size_or_sections: int | Sequence[int], dim: int = 0
 
     torch: ``split``
     """
-    axis, size = _axis(tensor, dim, "split")
     piece: Any = split_size_or_sections
-    if isinstance(piece, Sequence):
-        sizes = tuple(piece)
-        if any(n < 0 for n in sizes) or sum(sizes) != size:
-            raise RuntimeError(f"split_with_sizes expects split_sizes to sum exactly to {size} (input tensor's size at "
-                               f"dimension {axis}), but got split_sizes={list(sizes)}")
-        return _siblings(_cut(tensor, axis, sizes))
+    find = _sections if isinstance(piece, Sequence) else _pieces
+    return _siblings(tensor, find(tensor._value.type.shape, piece, dim))
+
+
+@remembered
+def _sections(shape: Shape, sizes: Sequence[int], dim: int) -> list[tuple[Lens]]:
+    axis, size = _axis(shape, dim, "split")
+    if any(n < 0 for n in sizes) or sum(sizes) != size:
+        raise RuntimeError(f"split_with_sizes expects split_sizes to sum exactly to {size} (input tensor's size at "
+                           f"dimension {axis}), but got split_sizes={list(sizes)}")
+    return _cut(shape, axis, sizes)
+
+
+@remembered
+def _pieces(shape: Shape, piece: int, dim: int) -> list[tuple[Lens]]:
+    axis, size = _axis(shape, dim, "split")
     if piece < 0 or (piece == 0 and size):
         raise RuntimeError(f"split expects split_size be non-negative, but got split_size={piece}" if piece < 0 else
                            f"split_size can only be 0 if dimension size is 0, but got dimension size of {size}")
-    if size == 0:
-        return _siblings(_cut(tensor, axis, (0,)))
-    return _siblings(_cut(tensor, axis, [min(piece, size - at) for at in range(0, size, piece)]))
+    return _cut(shape, axis, [min(piece, size - at) for at in range(0, size, piece)] if size else (0,))
 
 
 def chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
@@ -177,13 +207,16 @@ def chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
 
     torch: ``chunk``
     """
-    axis, size = _axis(input, dim, "chunk")
+    return _siblings(input, _chunks(input._value.type.shape, chunks, dim))
+
+
+@remembered
+def _chunks(shape: Shape, chunks: int, dim: int) -> list[tuple[Lens]]:
+    axis, size = _axis(shape, dim, "chunk")
     if chunks <= 0:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
     piece = -(-size // chunks)
-    if piece == 0:
-        return _siblings(_cut(input, axis, (0,) * chunks))
-    return split(input, piece, axis)
+    return _pieces(shape, piece, axis) if piece else _cut(shape, axis, (0,) * chunks)
 
 
 def unbind(input: Any, dim: int = 0) -> tuple[Any, ...]:
@@ -191,18 +224,22 @@ def unbind(input: Any, dim: int = 0) -> tuple[Any, ...]:
 
     torch: ``unbind``
     """
-    if not input._value.type.shape:
+    return _siblings(input, _slices(input._value.type.shape, dim))
+
+
+@remembered
+def _slices(shape: Shape, dim: int) -> list[tuple[Lens, Lens]]:
+    if not shape:
         raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
-    axis, size = _axis(input, dim, "unbind")
-    shape = input._value.type.shape
-    rest = (*shape[:axis], *shape[axis + 1:])
-    kept = (*shape[:axis], 1, *shape[axis + 1:])
-    return _siblings(tuple([window(input, axis, i, i + 1)._view(reshape_lens(kept, rest)) for i in range(size)]))
+    axis, size = _axis(shape, dim, "unbind")
+    drop = reshape_lens((*shape[:axis], 1, *shape[axis + 1:]), (*shape[:axis], *shape[axis + 1:]))
+    return [(static_lens(shape, axis, i, i + 1), drop) for i in range(size)]
 
 
 def tensor_split(input: Any, indices_or_sections: Any, dim: int = 0) -> tuple[Any, ...]:
     """Views of ``n`` pieces of nearly one size, or of the pieces between indices. torch: ``tensor_split``"""
-    axis, size = _axis(input, dim, "tensor_split")
+    shape = input._value.type.shape
+    axis, size = _axis(shape, dim, "tensor_split")
     where = indices_or_sections
     if where.__class__ in TENSOR_CLASSES:
         where = where.tolist()
@@ -212,7 +249,7 @@ def tensor_split(input: Any, indices_or_sections: Any, dim: int = 0) -> tuple[An
     if where <= 0:
         raise RuntimeError(f"number of sections must be larger than 0, got {where}")
     small, more = divmod(size, where)
-    return _cut(input, axis, [small + 1] * more + [small] * (where - more))
+    return tuple([input._view(*one) for one in _cut(shape, axis, [small + 1] * more + [small] * (where - more))])
 
 
 def _split_along(name: str, axis_of: Any, least: int) -> Any:

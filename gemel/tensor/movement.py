@@ -6,6 +6,7 @@ traffic by itself; whoever reads it reads through it.
 from __future__ import annotations
 
 import builtins
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,10 +14,11 @@ from ..engine.base.dtypes import DType
 from ..engine.base.errors import UnsupportedError
 from ..engine.ir.types import Shape, row_major
 from ..engine.runtime.trace import scalar
+from . import storage
 from .alias import Alias
 from .core import apply_named, check_writable, counted, wrap
-from .dims import infer_size, sizes_of, wrap_dim, wrap_dims
-from .storage import Expand, Lens, Permute, reshape_lens, sharing, view_strides
+from .dims import infer_size, remembered, sizes_of, wrap_dim, wrap_dims
+from .storage import Lens, expand_lens, permute_lens, reshape_lens, sharing, view_strides
 from .tape import Accumulate, mode
 
 __all__ = [
@@ -32,14 +34,10 @@ def layout_of(x: Any) -> tuple[Shape, int]:
     alias = x._alias
     if alias is None or not alias.lenses:
         return row_major(x._value.type.shape), 0
-    shape = alias.cell.type.shape
-    strides, offset = row_major(shape), 0
-    for lens in alias.lenses:
-        strides, offset = lens.strides(shape, strides, offset)
-        shape = lens.result(shape)
-    return strides, offset
+    return storage.layout_of(alias.lenses, alias.cell.type.shape)
 
 
+@remembered
 def is_row_major(shape: Shape, strides: Shape) -> bool:
     """Do these strides walk memory in row-major order without gaps?"""
     expected = 1
@@ -74,7 +72,8 @@ def is_contiguous(self: Any, memory_format: Any = None) -> bool:
 
 def contiguous(self: Any, memory_format: Any = None) -> Any:
     """This tensor if it is row-major, else a copy that is. torch: ``Tensor.contiguous``"""
-    return self if is_contiguous(self) else apply_named("copy", self)
+    alias = self._alias
+    return self if alias is None or not alias.lenses or is_contiguous(self) else apply_named("copy", self)
 
 
 # --- reshape and its kin ------------------------------------------------------------------------------
@@ -114,7 +113,7 @@ def view(self: Any, *shape: Any) -> Any:
     torch: ``Tensor.view``
     """
     kind = self._value.type
-    if len(shape) == 1 and isinstance(shape[0], DType):
+    if len(shape) == 1 and shape[0].__class__ is DType:
         return _view_bits(self, shape[0])
     new = infer_size(sizes_of(shape, "view"), kind.size, kind.shape)
     alias = self._alias
@@ -152,18 +151,17 @@ def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
     torch: ``flatten``
     """
     shape = input._value.type.shape
+    new = _flattened(shape, start_dim, end_dim)
+    return input if new == shape else _reshaped(input, new)
+
+
+@remembered
+def _flattened(shape: Shape, start_dim: int, end_dim: int) -> Shape:
     start, end = wrap_dim(start_dim, len(shape)), wrap_dim(end_dim, len(shape))
     if start > end:
         raise RuntimeError(f"flatten() has invalid args: start_dim cannot come after end_dim. "
                            f"Received: start_dim={start_dim}, end_dim={end_dim} for shape {list(shape)}")
-    if not shape:
-        return _reshaped(input, (1,))
-    if start == end:
-        return input
-    size = 1
-    for n in shape[start:end + 1]:
-        size *= n
-    return _reshaped(input, (*shape[:start], size, *shape[end + 1:]))
+    return (*shape[:start], math.prod(shape[start:end + 1]), *shape[end + 1:]) if shape else (1,)
 
 
 def ravel(input: Any) -> Any:
@@ -198,22 +196,32 @@ def squeeze(input: Any, dim: int | Sequence[int] | None = None) -> Any:
 
     torch: ``squeeze``
     """
-    shape = input._value.type.shape
+    if isinstance(dim, Sequence):
+        dim = list(dim)
+    return input._view(_squeezing(input._value.type.shape, dim))
+
+
+@remembered
+def _squeezing(shape: Shape, dim: int | list[int] | None) -> Lens:
     axes = range(len(shape)) if dim is None else wrap_dims(dim, len(shape))
-    return input._view(reshape_lens(shape, tuple([n for i, n in enumerate(shape) if n != 1 or i not in axes])))
+    return reshape_lens(shape, tuple([n for i, n in enumerate(shape) if n != 1 or i not in axes]))
 
 
 def unsqueeze(input: Any, dim: int) -> Any:
     """Insert an axis of size 1 at ``dim``. torch: ``unsqueeze``"""
-    shape = input._value.type.shape
+    return input._view(_unsqueezing(input._value.type.shape, dim))
+
+
+@remembered
+def _unsqueezing(shape: Shape, dim: int) -> Lens:
     d = wrap_dim(dim, len(shape) + 1)
-    return input._view(reshape_lens(shape, (*shape[:d], 1, *shape[d:])))
+    return reshape_lens(shape, (*shape[:d], 1, *shape[d:]))
 
 
 # --- order of axes -------------------------------------------------------------------------------------
 
 def _permuted(x: Any, axes: Sequence[int]) -> Any:
-    return x._view(Permute(tuple(axes)))
+    return x._view(permute_lens(tuple(axes)))
 
 
 def permute(input: Any, *dims: Any) -> Any:
@@ -224,7 +232,11 @@ def permute(input: Any, *dims: Any) -> Any:
 
     torch: ``permute``
     """
-    given, ndim = sizes_of(dims, "permute"), input._value.type.ndim
+    return input._view(_permuting(sizes_of(dims, "permute"), input._value.type.ndim))
+
+
+@remembered
+def _permuting(given: tuple[int, ...], ndim: int) -> Lens:
     if len(given) != ndim:
         raise RuntimeError(f"permute(sparse_coo): number of dimensions in the tensor input does not match the length "
                            f"of the desired ordering of dimensions i.e. input.dim() = {ndim} is not equal to "
@@ -232,17 +244,21 @@ def permute(input: Any, *dims: Any) -> Any:
     axes = tuple([wrap_dim(d, ndim) for d in given])
     if len(set(axes)) != ndim:
         raise RuntimeError(f"permute(): duplicate dims are not allowed. Received: {given}")
-    return _permuted(input, axes)
+    return permute_lens(axes)
 
 
 def transpose(input: Any, dim0: int, dim1: int) -> Any:
     """A view with two axes exchanged. torch: ``transpose``"""
-    ndim = input._value.type.ndim
+    return input._view(_exchanging(input._value.type.ndim, dim0, dim1))
+
+
+@remembered
+def _exchanging(ndim: int, dim0: int, dim1: int) -> Lens:
     a, b = wrap_dim(dim0, ndim), wrap_dim(dim1, ndim)
     axes = list(range(ndim))
     if ndim:
         axes[a], axes[b] = b, a
-    return _permuted(input, axes)
+    return permute_lens(tuple(axes))
 
 
 def swapaxes(input: Any, axis0: int, axis1: int) -> Any:
@@ -304,7 +320,11 @@ def expand(self: Any, *sizes: Any, implicit: bool = False) -> Any:
 
     torch: ``Tensor.expand``
     """
-    new, shape = sizes_of(sizes, "expand"), self._value.type.shape
+    return self._view(_expanding(sizes_of(sizes, "expand"), self._value.type.shape))
+
+
+@remembered
+def _expanding(new: Shape, shape: Shape) -> Lens:
     lead = len(new) - len(shape)
     if lead < 0:
         raise RuntimeError(f"expand({list(new)}, size={list(shape)}): the number of sizes provided ({len(new)}) must "
@@ -324,9 +344,7 @@ def expand(self: Any, *sizes: Any, implicit: bool = False) -> Any:
             raise RuntimeError(f"expand: invalid size {n} at dimension {i}. Received: sizes {list(new)}")
         found.append(n)
     target = tuple(found)
-    if target == shape:
-        return self._view(reshape_lens(shape, shape))
-    return self._view(Expand(target))
+    return reshape_lens(shape, shape) if target == shape else expand_lens(target)
 
 
 def broadcast_to(input: Any, size: Sequence[int]) -> Any:

@@ -7,6 +7,7 @@ which is immutable. Whether memory is reused is the planner's business.
 """
 from __future__ import annotations
 
+import functools
 import math
 import threading
 import weakref
@@ -181,15 +182,9 @@ class Reshape(Lens):
         return found, offset
 
 
-_reshapes: dict[tuple[Shape, Shape], Reshape] = {}
-
-
-def reshape_lens(before: Shape, after: Shape) -> Reshape:
-    """The one ``Reshape`` between two shapes."""
-    found = _reshapes.get((before, after))
-    if found is None:
-        found = _reshapes[before, after] = Reshape(before, after)
-    return found
+#: lenses that follow from shapes are made once: what they lead to is remembered by them
+_interned = functools.lru_cache(4096)
+reshape_lens = _interned(Reshape)
 
 
 class Permute(Lens):
@@ -204,7 +199,7 @@ class Permute(Lens):
         return tuple(shape[a] for a in self.there.attrs.axes)
 
     def inverse(self):
-        return Permute(self.back.attrs.axes)
+        return permute_lens(self.back.attrs.axes)
 
     def read(self, b, whole):
         return b.emit(self.there, whole)
@@ -214,6 +209,9 @@ class Permute(Lens):
 
     def strides(self, shape, strides, offset):
         return tuple(strides[a] for a in self.there.attrs.axes), offset
+
+
+permute_lens = _interned(Permute)
 
 
 class Window(Lens):
@@ -275,6 +273,14 @@ class Static(Lens):
     strides = Window.strides
 
 
+@_interned
+def static_lens(shape: Shape, axis: int, start: int, stop: int) -> Static:
+    """The part ``[start:stop]`` of one axis."""
+    low, high = [0] * len(shape), list(shape)
+    low[axis], high[axis] = start, stop
+    return Static(tuple(low), tuple(high), (1,) * len(shape))
+
+
 class Expand(Lens):
     __slots__ = ()
     injective = False
@@ -302,6 +308,9 @@ class Expand(Lens):
         lead = len(target) - len(shape)
         return (0,) * lead + tuple(0 if n == 1 and m != 1 else s for n, m, s in
                                    zip(shape, target[lead:], strides, strict=True)), offset
+
+
+expand_lens = _interned(Expand)
 
 
 class Strided(Lens):
@@ -484,6 +493,36 @@ def as_written(lenses: Sequence[Lens], whole: TensorType, part: dt.DType, unifor
     return (*lenses[:first], *(() if whole.dtype is part else (Bits(whole.dtype, part),)), strided)
 
 
+@_interned
+def result_of(lenses: tuple[Lens, ...], shape: Shape) -> Shape:
+    """Shape of the view of a whole of ``shape``."""
+    for lens in lenses:
+        shape = lens.result(shape)
+    return shape
+
+
+@_interned
+def layout_of(lenses: tuple[Lens, ...], shape: Shape) -> tuple[Shape, int]:
+    """Strides and offset, in elements, of the view of a row-major whole of ``shape``."""
+    strides, offset = row_major(shape), 0
+    for lens in lenses:
+        strides, offset = lens.strides(shape, strides, offset)
+        shape = lens.result(shape)
+    return strides, offset
+
+
+@_interned
+def injective(lenses: tuple[Lens, ...]) -> bool:
+    """Does every element of the view stand for one of the whole?"""
+    return all(lens.injective for lens in lenses)
+
+
+@_interned
+def covering(lenses: tuple[Lens, ...]) -> bool:
+    """Does the view show all of the whole?"""
+    return all(lens.covers for lens in lenses)
+
+
 def shown(lenses: Sequence[Lens], whole: TensorType) -> TensorType:
     """Type of the view of ``whole``."""
     shape, dtype = whole.shape, whole.dtype
@@ -494,6 +533,7 @@ def shown(lenses: Sequence[Lens], whole: TensorType) -> TensorType:
     return tensor_type(dtype, shape)
 
 
+@_interned
 def shortened(lenses: tuple[Lens, ...], shape: Shape) -> tuple[Lens, ...]:
     """The same view with neighbouring windows merged, so that a write through it copies no part in between.
 
@@ -547,9 +587,10 @@ def _before(lens: Lens, shape: Shape, window: Window) -> tuple[Window, Lens] | N
         starts.append(0 if i is None else window.starts[i])
         sizes.append(1 if i is None else window.shape[i])
         steps.append(1 if i is None else window.step[i])
-    return Window(tuple(starts), tuple(sizes), tuple(steps)), Reshape(tuple(sizes), window.shape)
+    return Window(tuple(starts), tuple(sizes), tuple(steps)), reshape_lens(tuple(sizes), window.shape)
 
 
+@_interned
 def view_strides(shape: Shape, strides: Shape, new: Shape) -> Shape | None:
     """Strides that view a strided array of ``shape`` as ``new``, or None if that needs a copy."""
     if 0 in shape:

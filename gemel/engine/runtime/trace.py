@@ -281,6 +281,31 @@ def record(op: Op, operands: Sequence[Value]) -> Any:
     return out
 
 
+def record_one(op: Op, v: Value) -> Value:
+    """:func:`record` of an operation with one operand and one result, as views are made of."""
+    types = (v.type,)
+    found = op.results.get(types) or op.infer(types)
+    trace = local.trace
+    if trace.closed or flags.LINES:
+        return record(op, (v,))
+    number = v.index if v.trace is trace else adopt(trace, v)
+    if number is None:
+        return divert(op, (v,))
+    out = Value()
+    out.type = out.form = found
+    out.buffer = out.cell = None
+    out.trace = trace
+    values = trace.values
+    out.index = len(values)
+    trace.code += (op, number)
+    values.append(out)
+    if trace.closed:
+        return record(op, (v,))
+    if len(values) >= trace.limit:
+        consider_cut(trace)
+    return out
+
+
 def note_write(holder: Callable[[], Any], old: Value | None, new: Value) -> None:
     """Note in the running trace that the object that ``holder`` returns held ``old`` and now holds ``new``.
 
