@@ -11,6 +11,7 @@ import numpy as np
 
 from ..engine.base import dtypes as dt
 from ..engine.base.errors import ShapeError
+from ..engine.device.memory import Buffer
 from ..engine.runtime import executor
 from ..engine.runtime.trace import local
 from .core import TENSOR_CLASSES, apply_named, from_array, wrap
@@ -129,13 +130,13 @@ def resolve(items: tuple, shape: tuple[int, ...]) -> Advanced:
         else:
             basic.append(slice(None))
             axes.append(out)
-            indices.append(_in_bounds(item, shape[axis], axis))
+            indices.append(in_bounds(item, shape[axis], axis))
             axis, out = axis + 1, out + 1
     known = all(isinstance(i, np.ndarray) for i in indices)
     return Advanced(tuple(basic), tuple(axes), _broadcast(indices), "none" if known else "wrap")
 
 
-def _in_bounds(index: Any, n: int, axis: int) -> Any:
+def in_bounds(index: Any, n: int, axis: int) -> Any:
     """An index whose numbers are at hand is checked at once, and is then an array of positions."""
     numbers = index
     if index.__class__ in TENSOR_CLASSES:
@@ -146,12 +147,11 @@ def _in_bounds(index: Any, n: int, axis: int) -> Any:
         numbers = ready_numbers(value)
         if numbers is None:
             return index
-    if numbers.size:
-        low, high = int(numbers.min()), int(numbers.max())
-        if low < -n or high >= n:
-            raise IndexError(f"index {high if high >= n else low} is out of bounds for dimension {axis} with size {n}")
-        if index is numbers:
-            return np.where(numbers < 0, numbers + n, numbers).astype(np.int64)
+    outside = out_of(numbers, -n, n)
+    if outside is not None:
+        raise IndexError(f"index {outside} is out of bounds for dimension {axis} with size {n}")
+    if index is numbers and numbers.size:
+        return np.where(numbers < 0, numbers + n, numbers).astype(np.int64)
     return numbers.astype(np.int64) if index is numbers else index
 
 
@@ -159,8 +159,19 @@ def ready_numbers(value: Any) -> np.ndarray | None:
     """The numbers of a small value that is in memory already; None where looking would mean waiting."""
     if value.buffer is None or value.type.size > SMALL or local.capture is not None:
         return None
-    return executor.to_array(value.buffer, value.type, value.form) if value.buffer.__class__.__name__ == "Buffer" \
+    return executor.to_array(value.buffer, value.type, value.form) if value.buffer.__class__ is Buffer \
         else np.asarray(value.buffer)
+
+
+def out_of(numbers: np.ndarray, low: int, high: int) -> int | None:
+    """A number that is not in [low, high), or None."""
+    if not numbers.size:
+        return None
+    most = int(np.maximum.reduce(numbers, None))
+    if most >= high:
+        return most
+    least = int(np.minimum.reduce(numbers, None)) if numbers.dtype.kind != "u" else low
+    return least if least < low else None
 
 
 def _broadcast(indices: list[Any]) -> list[Any]:

@@ -19,6 +19,7 @@ from ..engine import composites as _composites  # noqa: F401  (registers the com
 from ..engine.autodiff import control as _rules  # noqa: F401  (registers derivative rules)
 from ..engine.base import dtypes as dt
 from ..engine.base.errors import DTypeError, UnsupportedError
+from ..engine.base.flags import flags
 from ..engine.device import memory
 from ..engine.ir.builder import Builder
 from ..engine.ir.op import Op
@@ -27,7 +28,18 @@ from ..engine.ir.primitives import ROWS
 from ..engine.ir.types import TensorType, tensor_type
 from ..engine.runtime import batched as _batched  # noqa: F401  (records operations under vmap)
 from ..engine.runtime import executor
-from ..engine.runtime.trace import Value, local, note_write, ready, record, record_one, scalar
+from ..engine.runtime.trace import (
+    TraceBuilder,
+    Value,
+    adopt,
+    consider_cut,
+    local,
+    note_write,
+    ready,
+    record,
+    record_one,
+    scalar,
+)
 from . import tape
 from .alias import DATA, DETACHED, NO_GRAD, PLAIN, SHARED, SIBLINGS, UNTAPED, Alias, Domain
 from .foreign import ExportedMemory, ForeignArray, from_array, seen_by_others, snapshot, write_out
@@ -215,7 +227,9 @@ class TensorCore:
         domain = alias.domain
         if base_edge is not None and edge is None and domain.edge is not None:
             domain = Domain(None, len(through), max(UNTAPED, domain.kind), domain)
-        out._alias = Alias(cell, through, alias.seen, domain, alias.origin if mode.grad else NO_GRAD)
+        out._alias = its = _new(Alias)
+        its.cell, its.lenses, its.seen, its.domain = cell, through, alias.seen, domain
+        its.origin = alias.origin if mode.grad else NO_GRAD
         cell.join(out)
         return out
 
@@ -269,7 +283,10 @@ class TensorCore:
         edge = edge if mode.grad else None
         if edge is not None:
             spare(edge, self._value, cell)
-        version = _commit(alias, *_write_through(alias, alias.lenses, Taped(value, edge), uniform))
+        if alias.lenses:
+            version = _commit(alias, *_write_through(alias, alias.lenses, Taped(value, edge), uniform))
+        else:
+            version = _commit(alias, value, edge)
         self._value = value
         value.cell, value.version = cell.ref, cell.tracked
         if mode.grad:
@@ -318,11 +335,11 @@ def spare(edge: Any, old: Value, cell: Cell) -> None:
         node.inputs = [kept if is_old(v) else v for v in saved]
 
 
-def _chain(lenses: Sequence[Lens], whole: Taped) -> list[Taped]:
+def _chain(lenses: Sequence[Lens], whole: Any, b: Any = None) -> list[Any]:
     """What each of the lenses looks at."""
     found = [whole]
     for lens in lenses[:-1]:
-        found.append(lens.read(TAPE, found[-1]))
+        found.append(lens.read(b or TAPE, found[-1]))
     return found
 
 
@@ -379,14 +396,13 @@ def _domain_base(alias: Alias, whole: Taped) -> Taped:
 
 
 def _write_through(alias: Alias, lenses: tuple[Lens, ...], part: Taped, uniform: bool = False
-                   ) -> tuple[Taped, Edge | None]:
+                   ) -> tuple[Value, Edge | None]:
     """The whole storage after ``part`` is written to a view of it, and where the domain's base then stands.
 
     The lenses are gone through backwards, innermost first; those outside of the domain off the tape.
     """
     if not lenses:
-        edge, part.edge = part.edge, None
-        return part, edge
+        return part.value, part.edge
     depth = alias.domain.depth
     outer, inner = lenses[:depth], lenses[depth:]
     if not injective(lenses):
@@ -395,27 +411,28 @@ def _write_through(alias: Alias, lenses: tuple[Lens, ...], part: Taped, uniform:
             if part.edge is not None or alias.domain.edge is not None:
                 raise UnsupportedError("a write with gradients into a detached view that repeats elements is not "
                                        "implemented; clone() it first")
-            return _written(as_written(lenses, stored, dtype, uniform), _whole(alias.cell), part), None
+            return _written(as_written(lenses, stored, dtype, uniform), _whole(alias.cell), part).value, None
         base = shown(outer, stored)
         inner = as_written(inner, base, dtype, uniform)
     inner = shortened(inner, result_of(outer, alias.cell.type.shape))
     whole = None if covering(outer) and covering(inner) else _whole(alias.cell)
+    if part.edge is None and alias.domain.edge is None or not mode.grad:
+        return _written((*outer, *inner), None if whole is None else whole.value, part.value, PLAIN_VALUES), None
     part = _written(inner, None if whole is None else _domain_base(alias, whole), part)
-    edge, part.edge = part.edge, None
-    return _written(outer, whole, Taped(part.value, None)), edge
+    return _written(outer, whole, Taped(part.value, None)).value, part.edge
 
 
-def _written(lenses: Sequence[Lens], whole: Taped | None, part: Taped) -> Taped:
-    """``whole`` with ``part`` written through ``lenses``."""
-    wholes: list[Any] = []
-    if whole is not None:  # what the lenses that show a part look at
-        wholes = _chain(lenses[:max([n + 1 for n, lens in enumerate(lenses) if not lens.covers], default=0)], whole)
+def _written(lenses: Sequence[Lens], whole: Any, part: Any, b: Any = None) -> Any:
+    """``whole`` with ``part`` written through ``lenses`` (by builder ``b``: on the tape unless another is given)."""
+    b = b or TAPE
+    shows_part = [n + 1 for n, lens in enumerate(lenses) if not lens.covers]
+    wholes = [] if whole is None else _chain(lenses[:shows_part[-1]] if shows_part else (), whole, b)
     for n in range(len(lenses) - 1, -1, -1):
-        part = lenses[n].write(TAPE, wholes[n] if n < len(wholes) else None, part)
+        part = lenses[n].write(b, wholes[n] if n < len(wholes) else None, part)
     return part
 
 
-def _commit(alias: Alias, whole: Taped, edge: Edge | None) -> int:
+def _commit(alias: Alias, whole: Value, edge: Edge | None) -> int:
     """Make ``whole`` the value of the storage; who shares it drops the value that it held. The version it has now."""
     cell = alias.cell
     foreign = cell.foreign
@@ -427,9 +444,9 @@ def _commit(alias: Alias, whole: Taped, edge: Edge | None) -> int:
         domain.edge = edge
     # what stood on the tape before keeps the failed contents: the tape has no way back
     holder = cell.ref if domain.edge is before else _FirstTaped(cell, domain) if before is None else None
-    version = rebind(cell, whole.value, domain, holder)
+    version = rebind(cell, whole, domain, holder)
     if cell.foreign is not None:
-        write_out(cell, whole.value)
+        write_out(cell, whole)
     return version
 
 
@@ -652,6 +669,8 @@ def start(n: int) -> Value:
 
 def apply(the_op: Op, *tensors: Any) -> Any:
     """Record one operation on tensors; a tensor, or a tuple of tensors when it has several results."""
+    if len(tensors) == 1:
+        return apply_one(the_op, tensors[0])
     operands, edges = [], []
     needed = False
     for t in tensors:
@@ -663,8 +682,58 @@ def apply(the_op: Op, *tensors: Any) -> Any:
         edges.append(edge)
         if edge is not None:
             needed = True
-    out = record(the_op, operands)
-    if not needed or not mode.grad:
+    # the steps of ``record``, written out for one result
+    found = the_op.results.get(tuple([v.type for v in operands]))
+    trace = local.trace
+    if not isinstance(found, TensorType) or trace.closed or flags.LINES:
+        return _placed(the_op, operands, edges if needed and mode.grad else None, record(the_op, operands))
+    entry: list[Any] = [the_op]
+    for v in operands:
+        number = v.index if v.trace is trace else adopt(trace, v)
+        if number is None:
+            return _placed(the_op, operands, edges if needed and mode.grad else None, record(the_op, operands))
+        entry.append(number)
+    value = Value()
+    value.type = value.form = found
+    value.buffer = value.cell = None
+    value.trace = trace
+    values = trace.values
+    value.index = len(values)
+    trace.code += entry
+    values.append(value)
+    if trace.closed:
+        return apply(the_op, *tensors)
+    if len(values) >= trace.limit:
+        consider_cut(trace)
+    out = _new(public[0])
+    out._value, out._alias, out._info = value, None, None
+    if needed and mode.grad:
+        node = make_node(the_op, operands, edges, value)
+        out._edge = node if found.dtype.kind in "fc" else None
+    else:
+        out._edge = None
+    return out
+
+
+def apply_one(the_op: Op, t: Any) -> Any:
+    """:func:`apply` to one tensor."""
+    operand, alias = t._value, t._alias  # as in ``_read``
+    if alias is not None and (alias.cell.version != alias.seen or operand.form is None):
+        operand = t._refresh()
+    value = record_one(the_op, operand)
+    edge = t._edge if mode.grad else None
+    if value.__class__ is tuple:
+        return _placed(the_op, (operand,), None if edge is None else (edge,), value)
+    out = _new(public[0])
+    out._value, out._alias, out._info = value, None, None
+    out._edge = None if edge is None or value.type.dtype.kind not in "fc" else make_node(
+        the_op, (operand,), (edge,), value)
+    return out
+
+
+def _placed(the_op: Op, operands: Sequence[Value], edges: Sequence[Edge | None] | None, out: Any) -> Any:
+    """What has been recorded, as tensors at their places on the tape; ``edges``: None without a tape."""
+    if edges is None:
         return wrap(out) if out.__class__ is not tuple else tuple([wrap(v) for v in out])
     node = make_node(the_op, operands, edges, out)
     if out.__class__ is not tuple:
@@ -717,6 +786,16 @@ class TapeBuilder(Builder):
 
 
 TAPE = TapeBuilder()
+
+
+class _ValueBuilder(TraceBuilder):
+    """Records what is on no tape."""
+
+    def start(self, n: int) -> Value:
+        return start(n)
+
+
+PLAIN_VALUES = _ValueBuilder()
 
 
 class TapedSpace:

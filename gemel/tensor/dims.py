@@ -46,17 +46,20 @@ def wrap_dims(dims: Any, ndim: int) -> tuple[int, ...]:
     return found
 
 
+_index = operator.index
+
+
 def sizes_of(args: tuple[Any, ...], name: str) -> Shape:
     """``f(2, 3)`` and ``f((2, 3))`` alike."""
     if len(args) == 1 and args[0].__class__ is not int and not hasattr(args[0], "__index__"):
-        args = tuple(args[0])
+        args = args[0]
     try:
-        return tuple(map(operator.index, args))
+        return tuple(map(_index, args))
     except TypeError:
         raise TypeError(f"{name}(): sizes must be ints. Received: {args!r}") from None
 
 
-@remembered
+@functools.lru_cache(4096)
 def infer_size(shape: Shape, size: int, of: Shape) -> Shape:
     """``shape`` with its -1 replaced so that it holds ``size`` elements."""
     if -1 not in shape:

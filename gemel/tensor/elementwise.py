@@ -18,7 +18,8 @@ from ..engine.ir.primitives import ROWS
 from ..engine.ir.types import TensorType, tensor_type
 from ..engine.runtime.trace import Value, adopt, consider_cut, local, new_trace
 from ..engine.runtime.trace import scalar as number
-from .core import TENSOR_CLASSES, apply, public, wrap
+from .core import TENSOR_CLASSES, apply, apply_one, public, wrap
+from .dims import remembered
 from .promotion import (
     as_tensor,
     broadcast_shapes,
@@ -66,6 +67,8 @@ def fast_binary(name: str, slow: Slow, scalar: str | None = None,
 
     #: what is in ``results``, by the one type that both operands have: operand types, result type
     alike: dict[TensorType, tuple] = {}
+    #: types that differ in shape alone -> what broadcasts each operand, or None
+    unlike: dict[tuple[TensorType, TensorType], tuple[Op | None, Op | None]] = {}
 
     def method(self: Any, other: Any) -> Any:
         if other.__class__ not in TENSOR_CLASSES:
@@ -79,7 +82,13 @@ def fast_binary(name: str, slow: Slow, scalar: str | None = None,
         t = a.type
         found = alike.get(t) if t is b.type else None
         if found is None:
-            if t is not b.type or (t, t) not in results:
+            if t is not b.type:
+                first, second = unlike.get((t, b.type)) or _broadcasting(t, b.type, unlike)
+                if first is None and second is None:
+                    return slow(self, other)
+                return method(self if first is None else apply_one(first, self),
+                              other if second is None else apply_one(second, other))
+            if (t, t) not in results:
                 return slow(self, other)
             found = alike[t] = (t, t), results[t, t]
         trace = local.trace
@@ -119,6 +128,21 @@ def fast_binary(name: str, slow: Slow, scalar: str | None = None,
         return out
 
     return method
+
+
+def _broadcasting(a: TensorType, b: TensorType, known: dict) -> tuple[Op | None, Op | None]:
+    """What broadcasts operands of a floating-point dtype that differ in shape alone; (None, None) for any others."""
+    if a.dtype is not b.dtype or a.dtype.kind != "f":
+        return None, None
+    shape = broadcast_shapes(a.shape, b.shape)
+    wider = op(ROWS["expand"], shape)
+    if len(known) >= _MOST:
+        known.clear()
+    known[a, b] = found = wider if a.shape != shape else None, wider if b.shape != shape else None
+    return found
+
+
+_MOST = 4096  # pairs of types that are remembered
 
 
 def fast_scalar(name: str, slow: Slow, int_kinds: str = "fi") -> Callable[[Any, Any], Any]:
@@ -289,15 +313,12 @@ def promoted(name: str, a: Any, b: Any, to: Rule = lambda d: d, bool_name: str |
         ``(number, tensor)``.
     """
     if a.__class__ in TENSOR_CLASSES and b.__class__ in TENSOR_CLASSES:
-        key = (name, to, bool_name, get_default_dtype(), a._read().type, b._read().type)
-        steps = _meetings.get(key)
-        if steps is None:
-            steps = _meetings[key] = _meeting(*key)
-        for step in steps[0]:
+        before, after, the_op = _meeting(name, to, bool_name, get_default_dtype(), a._read().type, b._read().type)
+        for step in before:
             a = apply(step, a)
-        for step in steps[1]:
+        for step in after:
             b = apply(step, b)
-        return apply(steps[2], a, b)
+        return apply(the_op, a, b)
     dtype = to if isinstance(to, DType) else to(common_dtype((a, b)))
     if dtype.kind == "b" and bool_name is not None:
         name, scalar, reflected = bool_name, None, None
@@ -308,9 +329,7 @@ def promoted(name: str, a: Any, b: Any, to: Rule = lambda d: d, bool_name: str |
     return apply(op(ROWS[name]), *together(a, b, dtype=dtype))
 
 
-_meetings: dict[tuple, tuple[list[Op], list[Op], Op]] = {}
-
-
+@remembered
 def _meeting(name: str, to: Rule, bool_name: str | None, default: DType, a: TensorType,
              b: TensorType) -> tuple[list[Op], list[Op], Op]:
     """What to record for two tensors of these types: on the first, on the second, and then on both."""

@@ -8,10 +8,12 @@ from typing import Any
 from ..engine.base import dtypes as dt
 from ..engine.base.dtypes import DType, compute_type
 from ..engine.base.errors import DTypeError, UnsupportedError
+from ..engine.ir.op import op
+from ..engine.ir.primitives import ROWS
 from . import return_types
 from .arithmetic import div, mul
 from .comparison import eq
-from .core import TENSOR_CLASSES, apply_named, wrap
+from .core import TENSOR_CLASSES, apply, apply_named, wrap
 from .elementwise import apply_scalar, check_operand, check_tensor, deliver, delivering, in_place, unary
 from .promotion import (
     SCALAR_NAMES,
@@ -63,6 +65,10 @@ def clamp(input: Any, min: Any = None, max: Any = None, *, out: Any = None) -> A
         RuntimeError: both bounds are missing, or the tensor is complex or bool.
     """
     check_tensor(input, "clamp")
+    dtype = input._value.type.dtype
+    if min.__class__ in _PLAIN and max.__class__ in _PLAIN and dtype.kind == "f" and out is None:
+        wide = compute_type(dtype)
+        return apply(_CLAMP, input, wrap(number_value(min, wide)), wrap(number_value(max, wide)))
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
     low, high = (x if x is None else check_operand(x, "clamp", n, i) for i, (n, x) in enumerate(
@@ -78,6 +84,8 @@ def clamp(input: Any, min: Any = None, max: Any = None, *, out: Any = None) -> A
     return deliver(apply_named("clamp_scalar", cast(input, dtype), *bounds), out, "clamp")
 
 
+_PLAIN = frozenset((int, float))
+_CLAMP = op(ROWS["clamp_scalar"])
 clip = clamp
 
 

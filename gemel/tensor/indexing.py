@@ -6,7 +6,7 @@ from typing import Any
 
 from ..engine.base import dtypes as dt
 from ..engine.base.errors import DTypeError, ShapeError
-from .advanced import as_index, check_mask, resolve, result_shape
+from .advanced import as_index, check_mask, in_bounds, resolve, result_shape
 from .core import TENSOR_CLASSES, apply_named, check_writable
 from .promotion import SCALAR_NAMES, number_tensor
 from .storage import Lens, Window, reshape_lens, result_of
@@ -130,13 +130,23 @@ def getitem(self: Any, index: Any) -> Any:
 
 def _base_view(x: Any, basic: tuple) -> Any:
     """The view that the ints, slices and None of an advanced index make; ``x`` where they change nothing."""
-    if all(i.__class__ is slice and i == slice(None) for i in basic):
+    if basic.count(_ALL) == len(basic):
         return x
     return x._view(*basic_lenses(basic, x._value.type.shape))
 
 
+_ALL = slice(None)
+
+
 def _get_advanced(x: Any, items: tuple) -> Any:
-    found = resolve(items, x._value.type.shape)
+    shape, last = x._value.type.shape, items[-1]
+    if (last.__class__ in TENSOR_CLASSES and last._value.type.dtype is dt.int64 and len(items) <= len(shape)
+            and (len(items) == 1 or all(i.__class__ is slice and i == _ALL for i in items[:-1]))):
+        # numbers along one axis: the commonest
+        axis = len(items) - 1
+        in_bounds(last, shape[axis], axis)
+        return apply_named("index", x, last, attrs=((axis,), "wrap"))
+    found = resolve(items, shape)
     return apply_named("index", _base_view(x, found.basic), *found.indices, attrs=(found.axes, found.bounds))
 
 

@@ -7,9 +7,11 @@ import numpy as np
 
 from ..engine.base import dtypes as dt
 from ..engine.base.errors import DTypeError, ShapeError
+from ..engine.ir.op import op
+from ..engine.ir.primitives import ROWS
 from ..engine.runtime import executor
 from .advanced import fits
-from .core import TENSOR_CLASSES, apply_named, from_array, wrap
+from .core import TENSOR_CLASSES, apply, apply_named, from_array, wrap
 from .indexing import fitted
 from .promotion import SCALAR_NAMES, broadcast_shapes, cast, together
 
@@ -17,6 +19,9 @@ __all__ = [
     "argwhere", "masked_fill", "masked_scatter", "masked_select", "nonzero", "tril", "tril_indices", "triu",
     "triu_indices", "where",
 ]
+
+
+_SELECT = op(ROWS["select"])
 
 
 def _expanded(x: Any, shape: tuple[int, ...]) -> Any:
@@ -121,9 +126,8 @@ def where(condition: Any, input: Any = None, other: Any = None, *, out: Any = No
     if condition._read().type.dtype not in (dt.bool_, dt.uint8):
         raise DTypeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype "
                          f"{SCALAR_NAMES[condition._value.type.dtype]}")
-    x, y = together(input, other)
-    shape = broadcast_shapes(condition._value.type.shape, x._value.type.shape)
-    found = apply_named("select", _expanded(cast(condition, dt.bool_), shape), _expanded(x, shape), _expanded(y, shape))
+    x, y = together(input, other, to=condition._value.type.shape)
+    found = apply(_SELECT, _expanded(cast(condition, dt.bool_), x._value.type.shape), x, y)
     return found if out is None else out._write(found)
 
 

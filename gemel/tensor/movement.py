@@ -6,19 +6,20 @@ traffic by itself; whoever reads it reads through it.
 from __future__ import annotations
 
 import builtins
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
 
 from ..engine.base.dtypes import DType
 from ..engine.base.errors import UnsupportedError
-from ..engine.ir.types import Shape, row_major
+from ..engine.ir.types import Shape, TensorType, row_major
 from ..engine.runtime.trace import scalar
 from . import storage
 from .alias import Alias
 from .core import apply_named, check_writable, counted, wrap
 from .dims import infer_size, remembered, sizes_of, wrap_dim, wrap_dims
-from .storage import Lens, expand_lens, permute_lens, reshape_lens, sharing, view_strides
+from .storage import Lens, Reshape, expand_lens, permute_lens, reshape_lens, sharing, view_strides
 from .tape import Accumulate, mode
 
 __all__ = [
@@ -100,8 +101,15 @@ def reshape(input: Any, *shape: Any) -> Any:
 
     torch: ``reshape``
     """
-    kind = input._value.type
-    return _reshaped(input, infer_size(sizes_of(shape, "reshape"), kind.size, kind.shape))
+    kind, alias = input._value.type, input._alias
+    lens = _reshaping(kind, sizes_of(shape, "reshape"))
+    return input._view(lens) if alias is None or not alias.lenses else _reshaped(input, lens.result(kind.shape))
+
+
+@functools.lru_cache(4096)
+def _reshaping(kind: TensorType, sizes: Shape) -> Reshape:
+    """The lens that shows a tensor of a type as sizes of which one may be -1."""
+    return reshape_lens(kind.shape, infer_size(sizes, kind.size, kind.shape))
 
 
 def view(self: Any, *shape: Any) -> Any:
@@ -115,14 +123,15 @@ def view(self: Any, *shape: Any) -> Any:
     kind = self._value.type
     if len(shape) == 1 and shape[0].__class__ is DType:
         return _view_bits(self, shape[0])
-    new = infer_size(sizes_of(shape, "view"), kind.size, kind.shape)
+    lens = _reshaping(kind, sizes_of(shape, "view"))
     alias = self._alias
-    if alias is not None and alias.lenses and view_strides(kind.shape, layout_of(self)[0], new) is None:
+    if alias is not None and alias.lenses and view_strides(
+            kind.shape, layout_of(self)[0], new := lens.result(kind.shape)) is None:
         raise RuntimeError("view size is not compatible with input tensor's size and stride (at least one dimension "
                            "spans across two contiguous subspaces). Use .reshape(...) instead. "
                            f"Received: a tensor of shape {list(kind.shape)} and strides {layout_of(self)[0]}, "
                            f"viewed as {list(new)}")
-    return self._view(reshape_lens(kind.shape, new))
+    return self._view(lens)
 
 
 def _view_bits(x: Any, dtype: DType) -> Any:
@@ -137,7 +146,7 @@ def _view_bits(x: Any, dtype: DType) -> Any:
 
 def view_as(self: Any, other: Any) -> Any:
     """``self.view(other.shape)``. torch: ``Tensor.view_as``"""
-    return view(self, other._value.type.shape)
+    return view(self, *other._value.type.shape)
 
 
 def reshape_as(self: Any, other: Any) -> Any:
@@ -276,7 +285,12 @@ def t(input: Any) -> Any:
     ndim = input._value.type.ndim
     if ndim > 2:
         raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {ndim}D")
-    return _permuted(input, range(ndim)[::-1])
+    return input._view(_reversing(ndim))
+
+
+@remembered
+def _reversing(ndim: int) -> Lens:
+    return permute_lens(tuple(range(ndim))[::-1])
 
 
 def matrix_transpose(input: Any) -> Any:
@@ -289,7 +303,7 @@ def matrix_transpose(input: Any) -> Any:
 
 def _reversed(self: Any) -> Any:
     """All axes in reverse order (of a matrix: the transpose). torch: ``Tensor.T``"""
-    return _permuted(self, range(self._value.type.ndim)[::-1])
+    return self._view(_reversing(self._value.type.ndim))
 
 
 def movedim(input: Any, source: int | Sequence[int], destination: int | Sequence[int]) -> Any:

@@ -13,9 +13,12 @@ import numpy as np
 from ..engine.base import dtypes as dt
 from ..engine.base.dtypes import DType
 from ..engine.base.errors import DTypeError, ShapeError
-from ..engine.ir.types import Shape, TensorType
+from ..engine.ir.op import Op, op
+from ..engine.ir.primitives import ROWS
+from ..engine.ir.types import Shape, TensorType, tensor_type
 from ..engine.runtime.trace import Value, scalar
-from .core import TENSOR_CLASSES, apply_named, from_array, wrap
+from .core import TENSOR_CLASSES, apply, apply_named, from_array, wrap
+from .dims import remembered
 from .typeinfo import default_complex, get_default_dtype
 
 #: torch's names of element types in error messages
@@ -64,19 +67,27 @@ def combine(higher: DType | None, lower: DType | None) -> DType | None:
     return higher
 
 
+def kind_of(x: Any) -> Any:
+    """What decides about the dtype that ``x`` leads to: a tensor's type, the class of a number."""
+    return x._read().type if x.__class__ in TENSOR_CLASSES else plain(x).__class__
+
+
 def common_dtype(operands: Iterable[Any]) -> DType:
     """The dtype in which tensors and numbers meet."""
+    return _common(get_default_dtype(), *map(kind_of, operands))
+
+
+@remembered
+def _common(default: DType, *kinds: Any) -> Any:
     dims = zeros = numbers = None
-    for x in operands:
-        if x.__class__ in TENSOR_CLASSES:
-            t = x._read().type
-            if t.ndim:
-                dims = t.dtype if dims is None else dt.promote(dims, t.dtype)
-            else:
-                zeros = t.dtype if zeros is None else dt.promote(zeros, t.dtype)
-        else:
-            d = number_dtype(plain(x))
+    for t in kinds:
+        if t.__class__ is not TensorType:
+            d = dt.bool_ if t is bool else dt.int64 if t is int else default_complex() if t is complex else default
             numbers = d if numbers is None else dt.promote(numbers, d)
+        elif t.ndim:
+            dims = t.dtype if dims is None else dt.promote(dims, t.dtype)
+        else:
+            zeros = t.dtype if zeros is None else dt.promote(zeros, t.dtype)
     found = combine(dims, combine(zeros, numbers))
     assert found is not None
     return found
@@ -174,15 +185,31 @@ def as_tensor(x: Any, dtype: DType) -> Any:
     return cast(x, dtype) if x.__class__ in TENSOR_CLASSES else number_tensor(x, dtype)
 
 
-def together(*operands: Any, dtype: DType | None = None) -> tuple[Any, ...]:
-    """Tensors and numbers as tensors of one shape and dtype (the promoted one unless given)."""
-    dtype = dtype or common_dtype(operands)
-    tensors = [as_tensor(x, dtype) for x in operands]
-    shape: Shape = ()
-    for t in tensors:
-        if t._value.type.shape != shape:
-            shape = broadcast_shapes(shape, t._value.type.shape)
-    return tuple([expand(t, shape) for t in tensors])
+def together(*operands: Any, dtype: DType | None = None, to: Shape = ()) -> tuple[Any, ...]:
+    """Tensors and numbers as tensors of one shape and dtype (the promoted one unless given).
+
+    ``to``: a shape with which the common one is broadcast.
+    """
+    kinds = tuple(map(kind_of, operands))
+    common: DType = dtype or _common(get_default_dtype(), *kinds)
+    found = []
+    for x, some in zip(operands, _meeting(common, to, *kinds), strict=True):
+        if x.__class__ not in TENSOR_CLASSES:
+            x = number_tensor(x, common)
+        for step in some:
+            x = apply(step, x)
+        found.append(x)
+    return tuple(found)
+
+
+@remembered
+def _meeting(dtype: DType, shape: Shape, *kinds: Any) -> list[list[Op]]:
+    """What is recorded on each operand, which a number is after it has become a 0-d tensor of ``dtype``."""
+    types = [t if t.__class__ is TensorType else tensor_type(dtype) for t in kinds]
+    for t in types:
+        shape = broadcast_shapes(shape, t.shape) if t.shape != shape else shape
+    return [([op(ROWS["cast"], dtype)] if t.dtype is not dtype else [])
+            + ([op(ROWS["expand"], shape)] if t.shape != shape else []) for t in types]
 
 
 def full(number: Any, dtype: DType, shape: Shape) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..engine.base import dtypes as dt
 from ..engine.base.errors import DTypeError, ShapeError, UnsupportedError
-from .advanced import ready_numbers
+from .advanced import out_of, ready_numbers
 from .core import TENSOR_CLASSES, apply_named
 from .dims import wrap_dim
 from .indexing import fitted, put_values
@@ -37,11 +37,10 @@ def _checked(index: Any, n: int, axis: int, name: str) -> str:
     numbers = ready_numbers(value)
     if numbers is None:
         return "strict"
-    if numbers.size:
-        low, high = int(np.min(numbers)), int(np.max(numbers))
-        if low < 0 or high >= n:
-            kind = RuntimeError if name.startswith(("gather", "scatter")) else IndexError
-            raise kind(f"index {high if high >= n else low} is out of bounds for dimension {axis} with size {n}")
+    outside = out_of(numbers, 0, n)
+    if outside is not None:
+        kind = RuntimeError if name.startswith(("gather", "scatter")) else IndexError
+        raise kind(f"index {outside} is out of bounds for dimension {axis} with size {n}")
     return "none"
 
 

@@ -281,12 +281,12 @@ def record(op: Op, operands: Sequence[Value]) -> Any:
     return out
 
 
-def record_one(op: Op, v: Value) -> Value:
-    """:func:`record` of an operation with one operand and one result, as views are made of."""
+def record_one(op: Op, v: Value) -> Any:
+    """:func:`record` of an operation with one operand."""
     types = (v.type,)
     found = op.results.get(types) or op.infer(types)
     trace = local.trace
-    if trace.closed or flags.LINES:
+    if trace.closed or flags.LINES or found.__class__ is tuple:
         return record(op, (v,))
     number = v.index if v.trace is trace else adopt(trace, v)
     if number is None:

@@ -7,9 +7,11 @@ from typing import Any
 
 from ...engine.base import dtypes as dt
 from ...engine.base.errors import ShapeError
+from ...engine.ir.types import Shape
 from ...tensor.contraction import matmul
 from ...tensor.core import apply_named
 from ...tensor.creation import zeros
+from ...tensor.dims import remembered
 from ...tensor.joining import cat
 from ...tensor.promotion import broadcast_shapes
 from .activation import softmax
@@ -27,11 +29,6 @@ _NEVER = float("-inf")
 def _additive(mask: Any, dtype: dt.DType) -> Any:
     """A bool mask (true: leave out) as numbers to add."""
     return zeros(mask.shape, dtype=dtype).masked_fill(mask, _NEVER)
-
-
-def _with_lead(x: Any, lead: tuple[int, ...], keep: int) -> Any:
-    """``x`` with the axes before its last ``keep`` broadcast to ``lead``."""
-    return expand(x, (*lead, *type_of(x).shape[-keep:]))
 
 
 def _check_mask(mask: Any, query: Any) -> None:
@@ -94,18 +91,24 @@ def scaled_dot_product_attention(query: Any, key: Any, value: Any, attn_mask: An
 
 def _fitted(query: Any, key: Any, value: Any, gqa: bool) -> tuple[Any, Any, Any]:
     """The three with equal batch axes (and heads, unless these are grouped)."""
-    shapes = [type_of(x).shape for x in (query, key, value)]
+    q, k, v = _leading(type_of(query).shape, type_of(key).shape, type_of(value).shape, gqa)
+    return expand(query, q), expand(key, k), expand(value, v)
+
+
+@remembered
+def _leading(q: Shape, k: Shape, v: Shape, gqa: bool) -> list[Shape]:
+    """The shapes of query, key and value with equal batch axes."""
+    shapes = q, k, v
     if gqa and min(map(len, shapes)) >= 3:
-        lead = broadcast_shapes(*(s[:-3] for s in shapes[:2]))
-        lead = broadcast_shapes(lead, shapes[2][:-3])
+        lead = broadcast_shapes(broadcast_shapes(q[:-3], k[:-3]), v[:-3])
         heads = [s[-3] for s in shapes]
         if heads[1] and heads[0] % heads[1] == 0 and heads[1] == heads[2]:
-            return tuple(_with_lead(x, lead, 3) for x in (query, key, value))  # type: ignore[return-value]
+            return [(*lead, *s[-3:]) for s in shapes]
         if not heads[1] or heads[0] % heads[1] or heads[0] % heads[2]:
             raise RuntimeError(f"Number of heads in key and value must divide the number of heads in query. Received: "
-                               f"query {list(shapes[0])}, key {list(shapes[1])}, value {list(shapes[2])}")
-    lead = broadcast_shapes(broadcast_shapes(shapes[0][:-2], shapes[1][:-2]), shapes[2][:-2])
-    return tuple(_with_lead(x, lead, 2) for x in (query, key, value))  # type: ignore[return-value]
+                               f"query {list(q)}, key {list(k)}, value {list(v)}")
+    lead = broadcast_shapes(broadcast_shapes(q[:-2], k[:-2]), v[:-2])
+    return [(*lead, *s[-2:]) for s in shapes]
 
 
 def _check_shapes(query: Any, key: Any, value: Any, key_padding_mask: Any, attn_mask: Any, num_heads: int) -> bool:

@@ -2,10 +2,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from ...engine.base import dtypes as dt
 from ...engine.base.errors import ShapeError, UnsupportedError
+from ...engine.ir.types import TensorType
 from ...engine.runtime.trace import scalar
 from ...tensor.core import TAPE, TENSOR_CLASSES, Taped, apply_named, wrap
 from ...tensor.promotion import broadcast_shapes
@@ -24,13 +25,24 @@ def check_tensor(function: str, argument: str, x: Any) -> None:
         raise TypeError(f"{function}(): argument '{argument}' must be Tensor, not {type(x).__name__}")
 
 
+def checked_type(function: str, argument: str, x: Any) -> Any:
+    """The type of ``x``; raises torch's ``TypeError`` unless it is a tensor."""
+    if x.__class__ not in TENSOR_CLASSES:
+        check_tensor(function, argument, x)
+    return x._value.type
+
+
 def check_floating(function: str, x: Any, argument: str = "input") -> None:
     """Raise unless ``x`` is a tensor of a floating-point type."""
-    check_tensor(function, argument, x)
-    t = type_of(x)
+    t = checked_type(function, argument, x)
     if t.dtype.kind != "f":
-        raise UnsupportedError(f'"{function}" not implemented for {t.dtype.name!r}: {argument} must be of a floating '
-                               f"point type (x.float()). Received: {argument} {list(t.shape)} of {t.dtype!r}")
+        refuse_kind(function, argument, t)
+
+
+def refuse_kind(function: str, argument: str, t: TensorType) -> NoReturn:
+    """Raise torch's error for an argument that is not of a floating-point type."""
+    raise UnsupportedError(f'"{function}" not implemented for {t.dtype.name!r}: {argument} must be of a floating '
+                           f"point type (x.float()). Received: {argument} {list(t.shape)} of {t.dtype!r}")
 
 
 def check_same_dtype(function: str, x: Any, **others: Any) -> None:

@@ -10,7 +10,7 @@ from ...engine.runtime.trace import BUILDER
 from ...tensor.core import apply_named, wrap
 from ...tensor.grad_mode import no_grad
 from ...tensor.scattering import _checked, refuse_sparse_gradient
-from .common import cast, check_floating, check_tensor, number, reshape, type_of
+from .common import cast, check_tensor, checked_type, number, refuse_kind, reshape, type_of
 
 __all__ = ["embedding", "embedding_bag", "one_hot"]
 
@@ -28,12 +28,14 @@ def _row(padding_idx: int | None, rows: int) -> int | None:
 def _check(function: str, index: Any, weight: Any, sparse: bool) -> str:
     """Checks of both; what is left to check of the index."""
     check_tensor(function, "input", index)
-    check_floating(function, weight, "weight")
-    if type_of(weight).ndim != 2:
-        raise ShapeError(f"'weight' must be 2-D. Received: {list(type_of(weight).shape)}")
+    t = checked_type(function, "weight", weight)
+    if t.dtype.kind != "f":
+        refuse_kind(function, "weight", t)
+    if t.ndim != 2:
+        raise ShapeError(f"'weight' must be 2-D. Received: {list(t.shape)}")
     if sparse:
         refuse_sparse_gradient(f"{function}(sparse=True)", weight, "sparse=False")
-    return _checked(index, type_of(weight).shape[0], 0, function)
+    return _checked(index, t.shape[0], 0, function)
 
 
 def _renormalize(weight: Any, index: Any, max_norm: float, norm_type: float) -> None:

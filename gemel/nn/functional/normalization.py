@@ -8,31 +8,52 @@ import numpy as np
 
 from ...engine.base import dtypes as dt
 from ...engine.base.errors import ShapeError
+from ...engine.ir.types import TensorType
 from ...tensor.core import apply_named, wrap
-from .common import axis_of, cast, check_floating, check_same_dtype, check_tensor, given, number, reshape, type_of
+from ...tensor.dims import remembered
+from .common import (
+    axis_of,
+    cast,
+    check_floating,
+    check_same_dtype,
+    check_tensor,
+    checked_type,
+    given,
+    number,
+    refuse_kind,
+    reshape,
+    type_of,
+)
 from .distance import norm_kind
 
 __all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "local_response_norm", "normalize", "rms_norm"]
 
 
-def _check_normalized(function: str, x: Any, normalized_shape: Sequence[int], **params: Any) -> tuple[int, ...]:
-    check_floating(function, x)
+@remembered
+def _normalizing(function: str, t: TensorType, normalized_shape: Sequence[int], *params: TensorType | None
+                 ) -> tuple[int, ...]:
+    """The shape of what is normalized at once; checks what each of ``weight`` and ``bias`` (or None) is."""
+    if t.dtype.kind != "f":
+        refuse_kind(function, "input", t)
     if isinstance(normalized_shape, int):
         normalized_shape = (normalized_shape,)
     shape = tuple(normalized_shape)
     if not shape:
         raise RuntimeError("Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one "
                            "element, but got normalized_shape = []")
-    for name, p in params.items():
-        if p is not None and type_of(p).shape != shape:
+    for name, p in zip(("weight", "bias"), params, strict=False):
+        if p is not None and p.shape != shape:
             raise ShapeError(f"Expected {name} to be of same shape as normalized_shape, but got {name} of shape "
-                             f"{list(type_of(p).shape)} and normalized_shape = {list(shape)}")
-    have = type_of(x).shape
+                             f"{list(p.shape)} and normalized_shape = {list(shape)}")
+    have = t.shape
     if len(have) < len(shape) or have[len(have) - len(shape):] != shape:
         wanted = "".join(f", {n}" for n in shape)
         raise ShapeError(f"Given normalized_shape={list(shape)}, expected input with shape [*{wanted}], but got input "
                          f"of size{list(have)}")
-    check_same_dtype(function, x, **params)
+    for name, p in zip(("weight", "bias"), params, strict=False):
+        if p is not None and p.dtype is not t.dtype:
+            raise RuntimeError(f"{function}(): expected {name} to have the input's dtype {t.dtype!r}, but got "
+                               f"{p.dtype!r}")
     return shape
 
 
@@ -50,7 +71,10 @@ def layer_norm(input: Any, normalized_shape: Sequence[int], weight: Any = None, 
     >>> gemel.nn.functional.layer_norm(gemel.tensor([1.0, 3.0]), (2,))
     tensor([-1.0000,  1.0000])
     """
-    shape = _check_normalized("layer_norm", input, normalized_shape, weight=weight, bias=bias)
+    name = "layer_norm"
+    shape = _normalizing(name, checked_type(name, "input", input), normalized_shape,
+                         None if weight is None else checked_type(name, "weight", weight),
+                         None if bias is None else checked_type(name, "bias", bias))
     return apply_named("layer_norm", input, number(input, eps), *given(weight, bias),
                        attrs=(len(shape), weight is not None, bias is not None))
 
@@ -63,7 +87,9 @@ def rms_norm(input: Any, normalized_shape: Sequence[int], weight: Any = None, ep
 
     torch: ``rms_norm``.
     """
-    shape = _check_normalized("rms_norm", input, normalized_shape, weight=weight)
+    name = "rms_norm"
+    shape = _normalizing(name, checked_type(name, "input", input), normalized_shape,
+                         None if weight is None else checked_type(name, "weight", weight))
     if eps is None:
         eps = float(np.finfo(dt.compute_type(type_of(input).dtype).numpy).eps)
     return apply_named("rms_norm", input, number(input, eps), *given(weight), attrs=(len(shape),))

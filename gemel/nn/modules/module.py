@@ -267,10 +267,16 @@ class Module(TreeMethods, StateMethods):
     # --- attributes
     def __getattr__(self, name: str) -> Any:
         fields = self.__dict__
-        if "_modules" in fields:  # else Module.__init__ has not run
-            for members in (fields["_parameters"], fields["_modules"], fields["_buffers"]):
-                if name in members:
-                    return members[name]
+        params = fields.get("_parameters")
+        if params is not None:  # else Module.__init__ has not run
+            if name in params:
+                return params[name]
+            members = fields["_modules"]
+            if name in members:
+                return members[name]
+            members = fields["_buffers"]
+            if name in members:
+                return members[name]
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __setattr__(self, name: str, value: Any) -> None:
