@@ -9,7 +9,10 @@ import numpy as np
 from ..engine.base import dtypes as dt
 from ..engine.base.dtypes import DType
 from ..engine.base.errors import DTypeError, ShapeError
-from ..engine.runtime.trace import BUILDER, Value, scalar
+from ..engine.ir.builder import constant_op
+from ..engine.ir.op import op
+from ..engine.ir.primitives import ROWS
+from ..engine.runtime.trace import BUILDER, Value, record, record_one, scalar
 from .core import TENSOR_CLASSES, share_array, wrap
 from .devices import check_device, strided
 from .factory import check_dtype, size_argument, value_of
@@ -192,7 +195,7 @@ def frombuffer(buffer: Any, *, dtype: DType, count: int = -1, offset: int = 0, r
 # --- filled --------------------------------------------------------------------------------------
 
 def _filled(value: Any, dtype: DType, shape: tuple[int, ...], requires_grad: bool) -> Any:
-    return finish(BUILDER.full(value, dtype, shape), requires_grad)
+    return finish(record_one(op(ROWS["expand"], shape), record(constant_op(value, dtype), ())), requires_grad)
 
 
 def zeros(*size: Any, out: Any = None, dtype: DType | None = None, layout: Any = None, device: Any = None,

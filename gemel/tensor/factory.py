@@ -43,6 +43,8 @@ def array_of(data: Any, dtype: DType | None) -> np.ndarray:
     kind = data.__class__
     if kind in _PLAIN:
         return _numbers([data], {kind}, (), dtype)
+    if (kind is list or kind is tuple) and (kinds := set(map(type, data))) <= _PLAIN:
+        return _numbers(list(data), kinds, (len(data),), dtype)
     if kind in TENSOR_CLASSES:
         array = data.detach()._observe("gemel.tensor(tensor)")
         return array if dtype is None else convert(array, dtype)

@@ -6,8 +6,12 @@ from typing import Any
 
 from ..engine.base import dtypes as dt
 from ..engine.base.errors import DTypeError, ShapeError
+from ..engine.ir.op import Op, op
+from ..engine.ir.primitives import ROWS
+from ..engine.ir.types import TensorType
 from .advanced import as_index, check_mask, in_bounds, resolve, result_shape
-from .core import TENSOR_CLASSES, apply_named, check_writable
+from .core import TENSOR_CLASSES, apply_named, apply_one, check_writable
+from .dims import remembered
 from .promotion import SCALAR_NAMES, number_tensor
 from .storage import Lens, Window, reshape_lens, result_of
 
@@ -156,21 +160,27 @@ def fitted(value: Any, dtype: dt.DType, shape: tuple[int, ...], what: str = "val
     """``value`` (a number or tensor) as a tensor of ``dtype`` broadcast to ``shape``; extra leading 1s are dropped."""
     if value.__class__ not in TENSOR_CLASSES:
         value = number_tensor(value, dtype)
-    kind = value._read().type
-    if kind.dtype is not dtype:
-        value = apply_named("cast", value, attrs=(dtype,))
-    old = kind.shape
+    for step in _fitting(value._read().type, dtype, shape, what):
+        value = apply_one(step, value)
+    return value
+
+
+@remembered
+def _fitting(t: TensorType, dtype: dt.DType, shape: tuple[int, ...], what: str) -> list[Op]:
+    """What is recorded on a tensor of a type to make it fit."""
+    steps = [op(ROWS["cast"], dtype)] if t.dtype is not dtype else []
+    old = t.shape
     if old == shape:
-        return value
+        return steps
     lead = len(old) - len(shape)
     if lead > 0 and all(n == 1 for n in old[:lead]):
         old = old[lead:]
-        value = apply_named("reshape", value, attrs=(old,))
+        steps.append(op(ROWS["reshape"], old))
     lead = len(shape) - len(old)
     if lead < 0 or any(a not in (1, b) for a, b in zip(old, shape[lead:], strict=True)):
-        raise ShapeError(f"shape mismatch: {what} tensor of shape {list(kind.shape)} cannot be broadcast to indexing "
+        raise ShapeError(f"shape mismatch: {what} tensor of shape {list(t.shape)} cannot be broadcast to indexing "
                          f"result of shape {list(shape)}")
-    return apply_named("expand", value, attrs=(shape,)) if old != shape else value
+    return [*steps, op(ROWS["expand"], shape)] if old != shape else steps
 
 
 def setitem(self: Any, index: Any, value: Any) -> None:
