@@ -32,12 +32,12 @@ from ..engine.runtime.trace import (
     TraceBuilder,
     Value,
     adopt,
-    consider_cut,
     local,
     note_write,
     ready,
     record,
     record_one,
+    recorded,
     scalar,
 )
 from . import tape
@@ -685,7 +685,7 @@ def apply(the_op: Op, *tensors: Any) -> Any:
     # the steps of ``record``, written out for one result
     found = the_op.results.get(tuple([v.type for v in operands]))
     trace = local.trace
-    if not isinstance(found, TensorType) or trace.closed or flags.LINES:
+    if not isinstance(found, TensorType) or trace.closed:
         return _placed(the_op, operands, edges if needed and mode.grad else None, record(the_op, operands))
     entry: list[Any] = [the_op]
     for v in operands:
@@ -703,8 +703,8 @@ def apply(the_op: Op, *tensors: Any) -> Any:
     values.append(value)
     if trace.closed:
         return apply(the_op, *tensors)
-    if len(values) >= trace.limit:
-        consider_cut(trace)
+    if len(values) >= trace.limit or flags.LINES:
+        recorded(trace)
     out = _new(public[0])
     out._value, out._alias, out._info = value, None, None
     if needed and mode.grad:

@@ -13,10 +13,11 @@ from ..engine.autodiff.program import rule_of
 from ..engine.base import dtypes as dt
 from ..engine.base.dtypes import DType
 from ..engine.base.errors import DTypeError, ShapeError
+from ..engine.base.flags import flags
 from ..engine.ir.op import Op, op
 from ..engine.ir.primitives import ROWS
 from ..engine.ir.types import TensorType, tensor_type
-from ..engine.runtime.trace import Value, adopt, consider_cut, local, new_trace
+from ..engine.runtime.trace import Value, adopt, local, new_trace, recorded
 from ..engine.runtime.trace import scalar as number
 from .core import TENSOR_CLASSES, apply, apply_one, public, wrap
 from .dims import remembered
@@ -108,8 +109,8 @@ def fast_binary(name: str, slow: Slow, scalar: str | None = None,
         values.append(v)
         if trace.closed:
             return method(self, other)
-        if len(values) >= trace.limit:
-            consider_cut(trace)
+        if len(values) >= trace.limit or flags.LINES:
+            recorded(trace)
         out = new(public[0])
         out._value, out._alias, out._info = v, None, None
         edge, edge2 = self._edge, other._edge
@@ -209,8 +210,8 @@ def fast_scalar(name: str, slow: Slow, int_kinds: str = "fi") -> Callable[[Any, 
         values.append(v)
         if trace.closed:
             return method(self, other)
-        if len(values) >= trace.limit:
-            consider_cut(trace)
+        if len(values) >= trace.limit or flags.LINES:
+            recorded(trace)
         out = new(public[0])
         out._value, out._alias, out._info = v, None, None
         edge = self._edge
@@ -270,8 +271,8 @@ def fast_unary(name: str, slow: Callable[[Any], Any]) -> Callable[[Any], Any]:
         values.append(v)
         if trace.closed:
             return method(self)
-        if len(values) >= trace.limit:
-            consider_cut(trace)
+        if len(values) >= trace.limit or flags.LINES:
+            recorded(trace)
         out = new(public[0])
         out._value, out._alias, out._info = v, None, None
         edge = self._edge

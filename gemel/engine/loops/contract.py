@@ -21,6 +21,7 @@ from .gemm.problem import MAX_BATCH, Access
 from .group import Group
 from .index import ZERO, Affine, Domain, Index, offset_of
 from .rowwise.schedule import Context
+from .sharing import numbered
 
 
 @dataclass
@@ -236,9 +237,15 @@ def _problem(e: Equation, expression: Expression | None, arrays: list[Array], ba
         b_batch=tuple(right.stride(v) for v in batch), b_k=stride(right, the_k), b_n=stride(right, n),
         dtype=left.dtype, out=e.op.attrs.dtype, outputs=tuple(map(access, outputs)), epilogue=expression,
         inputs=tuple(map(access, inputs)))
-    return gemm(problem, left.operand(), right.operand(), [x.operand() for x in inputs],
-                [x.operand() for x in outputs], context.target, context.threads,
-                kept=(_kept(left, context), _kept(right, context)))
+    operands = [x.operand() for x in arrays]
+    kept = _kept(left, context), _kept(right, context)
+
+    def schedule() -> Schedule:
+        return gemm(problem, operands[0], operands[1], operands[2:2 + n_reads], operands[2 + n_reads:],
+                    context.target, context.threads, kept=kept)
+
+    seen = numbered(operands)
+    return schedule() if seen is None else context.once((problem, kept, seen[0]), seen[1], schedule)
 
 
 def _kept(array: Array, context: Context) -> bool:

@@ -111,7 +111,7 @@ class Lowering:
         self.checks: list[Equation] = []
         self.current: Group | None = None  # the group that is being scheduled
         self.fixed: frozenset[Var] = frozenset()  # inputs that are the same in every turn of the loop around
-        self.scheduled: dict[tuple, tuple[list[Call], list[Var]]] = {}
+        self.scheduled: dict[tuple, tuple[list[Call], list[Any]]] = {}
 
     # --- Context
     def layout(self, v: Var) -> tuple[tuple[int, ...], int]:
@@ -184,12 +184,16 @@ class Lowering:
         found = signature(g, self)
         if found is None:
             return schedule_rowwise(g, self)
-        key, values = found
+        return self.once(*found, lambda: schedule_rowwise(g, self))
+
+    def once(self, key: tuple, values: list[Any], schedule: Callable[[], Any]) -> Any:
+        """What ``schedule`` gives, or, where an equal one has been asked for, its calls on these values."""
         earlier = self.scheduled.get(key)
         if earlier is not None:
             return rename(earlier[0], earlier[1], values)
-        calls = schedule_rowwise(g, self)
-        self.scheduled[key] = calls, values
+        calls = schedule()
+        if isinstance(calls, list):
+            self.scheduled[key] = calls, values
         return calls
 
     def fuse(self) -> Fusion:

@@ -1,11 +1,12 @@
 """Equal groups are scheduled once.
 
 Twelve identical layers give twelve identical groups; a thousand additions give a thousand. :func:`signature` is
-what the schedule of a rowwise group depends on, with values replaced by numbers; :func:`rename` carries the calls
-of an equal group over to other values.
+what the schedule of a rowwise group depends on, with values replaced by numbers, and :func:`numbered` what that of a
+product with given sizes and strides does; :func:`rename` carries the calls of an equal group over to other values.
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -81,7 +82,7 @@ def signature(g: Group, context: Context) -> tuple[tuple, list[Var]] | None:
 
 
 def rename(calls: list[Call], old: list[Var], new: list[Var]) -> list[Call]:
-    """The calls with values of ``old`` replaced by those of ``new``, and temporaries of their own."""
+    """The calls with values of ``old`` replaced by those of ``new``, temporaries of their own, and no origin yet."""
     table: dict[Any, Any] = dict(zip(old, new, strict=True))
 
     def of(o: Operand) -> Operand:
@@ -90,4 +91,17 @@ def rename(calls: list[Call], old: list[Var], new: list[Var]) -> list[Call]:
             table[value] = Temp(value.nbytes)
         return Operand(table.get(value, value), o.offset, o.dynamic)
 
-    return [replace(c, operands=[of(o) for o in c.operands]) for c in calls]
+    return [replace(c, operands=[of(o) for o in c.operands], origin=()) for c in calls]
+
+
+def numbered(operands: Sequence[Operand]) -> tuple[tuple, list[Any]] | None:
+    """(what a schedule sees of the operands of its calls, the values that they stand for); None: not to be shared."""
+    values: list[Any] = []
+    seen = []
+    for o in operands:
+        if o.dynamic:
+            return None
+        if o.value not in values:
+            values.append(o.value)
+        seen.append((values.index(o.value), o.offset))
+    return tuple(seen), values

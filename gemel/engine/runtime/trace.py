@@ -286,7 +286,7 @@ def record_one(op: Op, v: Value) -> Any:
     types = (v.type,)
     found = op.results.get(types) or op.infer(types)
     trace = local.trace
-    if trace.closed or flags.LINES or found.__class__ is tuple:
+    if trace.closed or found.__class__ is tuple:
         return record(op, (v,))
     number = v.index if v.trace is trace else adopt(trace, v)
     if number is None:
@@ -301,9 +301,17 @@ def record_one(op: Op, v: Value) -> Any:
     values.append(out)
     if trace.closed:
         return record(op, (v,))
-    if len(values) >= trace.limit:
-        consider_cut(trace)
+    if len(values) >= trace.limit or flags.LINES:
+        recorded(trace)
     return out
+
+
+def recorded(trace: Trace) -> None:
+    """After an operation of one result: note its line, where lines are noted; cut the trace, where that is due."""
+    if flags.LINES:
+        trace.sites[len(trace.values) - 1] = user_line()
+    if len(trace.values) >= trace.limit:
+        consider_cut(trace)
 
 
 def note_write(holder: Callable[[], Any], old: Value | None, new: Value) -> None:

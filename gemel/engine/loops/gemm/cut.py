@@ -10,6 +10,7 @@ at a time.
 """
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator
@@ -164,6 +165,7 @@ def _cycles(w: Work, cut: Cut, threads: int, tiles: float) -> float:
     return before + tasks * task + (DISTURBED * task if threads > 1 else 0.0)
 
 
+@functools.lru_cache(4096)
 def choose_cut(w: Work, threads: int) -> Cut:
     """The cut with the shortest estimate; one task for a product that is not worth sharing."""
     even = w.entries * w.tiles(w.v_panels) * w.s_panels / threads

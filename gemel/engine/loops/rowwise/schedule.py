@@ -8,6 +8,7 @@ Limits: argmax and argmin are not cut into blocks; rows of several phases are li
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -80,6 +81,10 @@ class Context(Protocol):
 
     def start(self, v: Var, limit: int) -> Affine:
         """A window start, clamped to [0, limit], as an affine expression."""
+        ...
+
+    def once(self, key: tuple, values: list[Any], schedule: Callable[[], Any]) -> Any:
+        """What ``schedule`` gives, or, where an equal one has been asked for, its calls on these values."""
         ...
 
 
