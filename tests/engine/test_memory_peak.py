@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import gc
+import os
 
 import pytest
 
@@ -11,7 +12,7 @@ from gemel.engine.base import collector
 from gemel.engine.base.flags import flags, override
 from gemel.engine.device import memory
 from gemel.engine.device.memory import usage
-from gemel.engine.runtime import native_plan, plans
+from gemel.engine.runtime import native_plan, plans, service
 from gemel.nn import functional as F
 
 MIB = 1 << 20
@@ -149,3 +150,29 @@ def test_parameters_are_computed_while_a_model_is_built():
     with debug.counting() as seen:
         plain = nn.Sequential(*(nn.Linear(8, 8) for _ in range(6)))
     assert seen["flushes"] == 0 and len(list(model.parameters())) == len(list(plain.parameters()))
+
+
+def test_the_collector_pauses_while_a_plan_is_built_and_goes_on_then():
+    assert service.wait(60) and gc.isenabled()
+    with collector.paused():
+        assert not gc.isenabled()
+        with collector.paused():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with collector.paused():
+            assert not gc.isenabled()
+        assert not gc.isenabled()  # the user's decision stands
+    finally:
+        gc.enable()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_forked_while_the_collector_pauses_has_it():
+    with collector.paused():
+        child = os.fork()
+        if not child:
+            os._exit(0 if gc.isenabled() else 1)
+    assert os.waitpid(child, 0)[1] == 0

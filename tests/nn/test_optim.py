@@ -380,6 +380,23 @@ def test_a_step_is_one_plan_in_place(name, options):
     assert (seen["flushes"], seen["plan_misses"], seen["syncs"]) == (5, 0, 0)
 
 
+@pytest.mark.parametrize("name, options", [c for c in CASES if c[0] not in ("Adafactor",)])
+def test_in_the_generic_tier_a_parameter_takes_one_kernel(name, options):
+    """Not one for each operation: a first step, and each at new sizes of data, would take long to plan."""
+    parameters, _ = pair(((3, 4), (5,), (2, 3), (3, 4)), np.float32)
+    optimizer = getattr(optim, name)(parameters, **options)
+    with override(TIER="0"):
+        for _ in range(3):
+            for p in parameters:
+                p.grad = gemel.ones_like(p)
+            before = debug.counters()["calls"]
+            optimizer.step()
+            for p in parameters:
+                p.detach().numpy()
+            made = len(parameters)  # gradients
+            assert debug.counters()["calls"] - before <= 2 * len(parameters) + made
+
+
 def test_a_failed_check_leaves_everything_as_it_was():
     ours, _ = pair(((4, 3),), np.float32)
     opt = optim.SGD(ours, lr=0.1, momentum=0.9)

@@ -99,6 +99,11 @@ class Call:
     label: str = ""
     origin: tuple[Equation, ...] = ()
 
+    def on(self, operands: list[Operand]) -> Call:
+        """The same call on other operands, which computes no equation yet."""
+        return Call(self.spec, operands, self.params, self.tasks, self.grain, self.writes, self.inplace, self.flops,
+                    self.nbytes, self.copies, self.packs, self.check, self.label)
+
 
 @dataclass(eq=False)
 class Label:

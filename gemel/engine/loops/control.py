@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from ..base import dtypes as dt
+from ..ir.builder import trace_body
 from ..ir.program import Equation, Program, Var
 from ..ir.types import row_major, tensor_type
 from .assemble import only_copies
@@ -59,10 +60,10 @@ class Nesting(Context, Protocol):
     #: value computed by a body -> the state that it becomes at the end of an iteration
     carried: dict[Var, Var]
 
-    def nested(self, program: Program, operands: list[Var], fixed: Sequence[Var] = ()
+    def nested(self, program: Program, operands: list[Var], fixed: Sequence[Var] = (), grouped: bool = False
                ) -> tuple[list[Step], list[Output]]:
         """Steps of ``program`` on values in memory, and where its outputs lie; ``fixed``: the operands that stay the
-        same from turn to turn."""
+        same from turn to turn; ``grouped``: its equations share loops in the generic tier, too."""
         ...
 
 
@@ -256,8 +257,9 @@ def schedule_if(g: Group, context: Nesting) -> list[Step]:
     return _seen(context, steps, views)
 
 
-def _branch(context: Nesting, program: Program, operands: list[Var], results: tuple[Var, ...]) -> list[Step]:
-    steps, outputs = context.nested(program, operands)
+def _branch(context: Nesting, program: Program, operands: list[Var], results: tuple[Var, ...],
+            grouped: bool = False) -> list[Step]:
+    steps, outputs = context.nested(program, operands, (), grouped)
     after: list[Step] = []
     for o, result in zip(outputs, results, strict=True):
         if _renamable(context, o, steps, outputs, result.shape):
@@ -314,6 +316,21 @@ def schedule_loop(g: Group, context: Nesting) -> list[Step]:
     begin, end, step = (a.trips - 1, -1, -1) if a.backwards else (0, a.trips, 1)
     return _seen(context, [*steps, *first, Reserve(stacked), Assign(count, begin), top, *early, *body, *parts,
                            *advance, Next(count, end, top, step)], views)
+
+
+def schedule_step(g: Group, context: Nesting) -> list[Step]:
+    """An optimizer's step of one parameter: one kernel, not one for each of its operations."""
+    e = _anchor(g)
+    operands, views = _operands(g, context)
+    values = [*(views.get(v, v) for v in operands), *e.outputs]
+    numbers = {v: n for n, v in reversed(list(enumerate(values)))}
+    key = e.op, tuple([(v.type, context.layout(v)) for v in operands]), tuple([numbers[v] for v in values])
+
+    def schedule() -> list[Step]:
+        assert e.op.row.body is not None
+        program = trace_body(e.op.row.body, tuple([v.type for v in operands]), **dict(e.op.attrs.items()))
+        return _seen(context, _branch(context, program, operands, e.outputs, True), views)
+    return context.once(key, values, schedule)
 
 
 def _anchor(g: Group) -> Equation:

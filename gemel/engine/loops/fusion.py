@@ -18,6 +18,7 @@ import numpy as np
 
 from ..base import log
 from ..ir.program import Equation, Program, Var
+from ..passes import STEPS
 from .absorb import absorb_others
 from .calls import Refusal
 from .group import (
@@ -33,7 +34,7 @@ from .group import (
 from .index import ZERO, Affine, Domain, Index, Start, _delinearize, linear, pull, push, reach
 
 #: ops whose nested programs are lowered into the same table
-CONTROL = frozenset(("if", "while", "loop"))
+CONTROL = frozenset(("if", "while", "loop", *STEPS))
 #: operands of anchors that are only copied: a constant there needs no memory of its own
 FILLS = frozenset((("pad", 1), ("scatter", 0), ("dynamic_update", 0)))
 

@@ -16,13 +16,13 @@ from ..ir.op import op
 from ..ir.primitives import ROWS
 from ..ir.program import Equation, Program, Var
 from ..ir.types import row_major
-from ..passes import FUSED, GENERIC, KEPT, run_passes
+from ..passes import FUSED, GENERIC, KEPT, STEPS, run_passes
 from .assemble import schedule_cat, schedule_dynamic_update, schedule_pad
 from .attention.schedule import keeps as keeps_attention
 from .attention.schedule import schedule_attention, schedule_attention_backward
-from .calls import Call
+from .calls import Call, Temp
 from .contract import schedule_dot
-from .control import HostStep, Output, Step, schedule_if, schedule_loop, schedule_while
+from .control import HostStep, Output, Step, schedule_if, schedule_loop, schedule_step, schedule_while
 from .conv import schedule_conv, schedule_conv_transpose, schedule_conv_weight_grad
 from .fusion import Fusion
 from .group import MOVEMENT, Group
@@ -62,6 +62,7 @@ SCHEDULES: dict[str, Callable[[Group, Lowering], Any]] = {
     "const": schedule_const, "rowwise": schedule_rowwise, "pad": schedule_pad, "cat": schedule_cat,
     "dynamic_update": schedule_dynamic_update, "dot": schedule_dot, "scatter": schedule_scatter, "sort": schedule_sort,
     "if": schedule_if, "while": schedule_while, "loop": schedule_loop,
+    **dict.fromkeys(STEPS, schedule_step),
     **dict.fromkeys(("cumsum", "cumprod", "cummax", "cummin"), schedule_scan),
     "attention": schedule_attention, "attention_backward": schedule_attention_backward,
     "conv": schedule_conv, "conv_transpose": schedule_conv_transpose, "conv_weight_grad": schedule_conv_weight_grad,
@@ -96,13 +97,15 @@ class Lowering:
 
     Args:
         program: primitives and kept composites. forms: strides and offset of each input, or None for row-major.
-        fused: share loops between equations (tier 1) or give each its own kernel (tier 0).
+        fused: specialised kernels (tier 1) or generic ones (tier 0). grouped: equations share loops, or have a kernel
+            each; as ``fused`` unless given.
     """
 
     def __init__(self, program: Program, forms: dict[Var, tuple[tuple[int, ...], int]], target: Target, threads: int,
-                 fused: bool) -> None:
+                 fused: bool, grouped: bool | None = None) -> None:
         self.program = program = with_stored_outputs(program)
         self.target, self.threads, self.fused = target, threads, fused
+        self.grouped = fused if grouped is None else grouped
         self.forms = dict(forms)
         self.carried: dict[Var, Var] = {}
         self.constants: dict[Var, bytes] = {}
@@ -151,12 +154,13 @@ class Lowering:
     def kept(self, v: Var) -> bool:
         return v in self.fixed
 
-    def nested(self, program: Program, operands: list[Var], fixed: Sequence[Var] = ()
+    def nested(self, program: Program, operands: list[Var], fixed: Sequence[Var] = (), grouped: bool = False
                ) -> tuple[list[Step], list[Output]]:
         """Steps of ``program`` on values of this lowering; checks and carried states are shared."""
-        body = _on(run_passes(program, FUSED if self.fused else GENERIC), operands)
+        grouped = grouped or self.grouped
+        body = _on(run_passes(program, FUSED if grouped else GENERIC), operands)
         forms = {v: self.forms[v] for v in operands if v in self.forms}
-        inner = Lowering(body, forms, self.target, self.threads, self.fused)
+        inner = Lowering(body, forms, self.target, self.threads, self.fused, grouped)
         inner.checks, inner.carried, inner.constants = self.checks, self.carried, self.constants
         inner.fixed = frozenset(fixed)
         lowered = inner.run()
@@ -192,12 +196,13 @@ class Lowering:
         if earlier is not None:
             return rename(earlier[0], earlier[1], values)
         calls = schedule()
-        if isinstance(calls, list):
+        if isinstance(calls, list) and all(isinstance(c, Call) and all(
+                o.value in values or isinstance(o.value, Temp) for o in c.operands) for c in calls):
             self.scheduled[key] = calls, values
         return calls
 
     def fuse(self) -> Fusion:
-        return Fusion(self.program, frozenset(SCHEDULES), self.fused, self.apart)
+        return Fusion(self.program, frozenset(SCHEDULES), self.grouped, self.apart)
 
     def run(self) -> Lowered:
         """Schedule all groups. What a schedule cannot do with its epilogue it does without: all is fused anew then."""

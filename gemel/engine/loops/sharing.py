@@ -7,7 +7,6 @@ product with given sizes and strides does; :func:`rename` carries the calls of a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from ..ir.program import Var
@@ -91,7 +90,7 @@ def rename(calls: list[Call], old: list[Var], new: list[Var]) -> list[Call]:
             table[value] = Temp(value.nbytes)
         return Operand(table.get(value, value), o.offset, o.dynamic)
 
-    return [replace(c, operands=[of(o) for o in c.operands], origin=()) for c in calls]
+    return [c.on([of(o) for o in c.operands]) for c in calls]
 
 
 def numbered(operands: Sequence[Operand]) -> tuple[tuple, list[Any]] | None:

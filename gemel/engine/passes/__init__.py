@@ -9,7 +9,7 @@ from ..ir.program import Program
 from ..ir.verify import verify
 from .cse import cse
 from .dce import dce
-from .decompose import KEPT, decompose, decompose_unknown
+from .decompose import KEPT, STEPS, decompose, decompose_unknown
 from .simplify import simplify
 
 Pass = Callable[[Program], Program]
@@ -32,4 +32,4 @@ def run_passes(program: Program, passes: tuple[Pass, ...]) -> Program:
     return program
 
 
-__all__ = ["FUSED", "GENERIC", "KEPT", "run_passes"]
+__all__ = ["FUSED", "GENERIC", "KEPT", "STEPS", "run_passes"]

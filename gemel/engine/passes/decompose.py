@@ -1,8 +1,9 @@
 """Inline composites.
 
 In: any program. Out: the same with every composite replaced by its body (``decompose_unknown``: except those that a
-schedule knows, see ``KEPT``); reductions over empty or single-element axes are gone too, and strides of
-``conv_transpose``. Control flow keeps its nested programs, which go through the passes when they are scheduled.
+schedule knows, see ``KEPT``; ``decompose``: except steps of optimizers, see ``STEPS``); reductions over empty or
+single-element axes are gone too, and strides of ``conv_transpose``. Control flow keeps its nested programs, which go
+through the passes when they are scheduled.
 """
 from __future__ import annotations
 
@@ -20,6 +21,12 @@ from ..ir.types import TensorType
 KEPT: dict[str, Callable[[Op, Sequence[TensorType]], bool]] = {}
 
 
+#: steps of optimizers over ``count`` parameters -> how many operands, the last ones, all parameters have in common.
+#: Where nothing is fused they become one operation a parameter, which has a schedule of its own
+STEPS: dict[str, int] = {"sgd_step": 4, "adam_step": 10, "rmsprop_step": 6, "adagrad_step": 3, "adadelta_step": 5,
+                         "adamax_step": 5, "nadam_step": 9, "radam_step": 11, "asgd_step": 5, "rprop_step": 4}
+
+
 class _Inliner(ProgramBuilder):
     """Emits primitives; a composite emits its body instead, unless it is kept."""
 
@@ -27,7 +34,7 @@ class _Inliner(ProgramBuilder):
         super().__init__()
         self.keep = keep
 
-    def emit(self, the_op: Op, *operands: Var):
+    def emit(self, the_op: Op, *operands: Var) -> Any:
         row = the_op.row
         if row.kind == "reduce":
             plain = _trivial_reduction(self, the_op, operands[0])
@@ -42,12 +49,22 @@ class _Inliner(ProgramBuilder):
             return _by_phases(self, the_op, *operands)
         if row.kind != "composite":
             return super().emit(the_op, *operands)
+        if the_op.name in STEPS and not self.keep:
+            return self._one_by_one(the_op, *operands)
         kept = KEPT.get(the_op.name) if self.keep else None
         if kept is not None and kept(the_op, [v.type for v in operands]):
             return super().emit(the_op, *operands)
         assert row.body is not None
         return row.body(self, *operands, **dict(the_op.attrs.items()))
 
+
+    def _one_by_one(self, the_op: Op, *operands: Var) -> tuple[Var, ...]:
+        """An optimizer's step as one operation a parameter."""
+        count, common = the_op.attrs.count, len(operands) - STEPS[the_op.name]
+        single = op(the_op.row, *[1 if name == "count" else value for name, value in the_op.attrs.items()])
+        found = [super(_Inliner, self).emit(single, *operands[i:common:count], *operands[common:])
+                 for i in range(count)]
+        return tuple([v for group in zip(*found, strict=True) for v in group])
 
     def _check_once(self, the_op: Op, condition: Var, x: Var) -> Var:
         """A condition of another shape: whether all of it holds goes with every element."""

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..base import log
+from ..base.collector import paused
 from ..base.flags import flags
 from ..base.interrupts import undisturbed
 from ..device.memory import Buffer
@@ -114,7 +115,8 @@ class Entry:
             plan.nbytes for plan in (self.generic, self.fused) if plan is not None)
 
     def build(self, passes, fused: bool) -> NativePlan:
-        return native_plan(run_passes(self.program, passes), self.forms, self.donate, fused, self.updates)
+        with paused():
+            return native_plan(run_passes(self.program, passes), self.forms, self.donate, fused, self.updates)
 
     def build_fused(self) -> None:
         """Prepare the fused plan (in the background, unless the program is heavy); the next run takes it."""
