@@ -21,6 +21,8 @@ import subprocess
 import sys
 import time
 
+from .programs.operations import MANY, NAMES
+
 TUNED = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "8589934592"}
 #: label -> (framework for the worker, package that it needs, environment)
 FRAMEWORKS = {
@@ -45,6 +47,7 @@ WORKLOADS = {
     "W7": [(f"W7 resnet{n} {what}", 1.0, "ms") for n in (18, 50) for what in ("infer 1", "infer 8", "train 8")],
     "W8": [(f"W8 {name}", 1.0, "ms") for name in ("forward", "train")],
     "W10": [(f"W10 {name}", 1.0, "ms") for name in ("forward", "train")],
+    "ops": [(f"ops {name}", float(MANY), "us/op") for name in NAMES],
 }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import models
+from .operations import MANY, NAMES, operations
 
 Run = Callable[[], Any]
 CHAIN = 1000  # additions of W4
@@ -34,6 +35,7 @@ class Programs:
                for n in (18, 50) for what in ("infer 1", "infer 8", "train 8")},
             "W8 forward": lambda: self.gpt2(False), "W8 train": lambda: self.gpt2(True),
             "W10 forward": lambda: self.lstm(False), "W10 train": lambda: self.lstm(True),
+            **{f"ops {name}": lambda name=name: self.operation(name) for name in NAMES},
         }
 
     def ready(self, f: Callable[[], Any]) -> Run:
@@ -45,6 +47,17 @@ class Programs:
             with no_grad():
                 y = f()
             (y if y.dtype is not bits else y.view(self.torch.int16)).numpy()
+        return run
+
+    # --- single operations
+    def operation(self, name: str) -> Run:
+        f = operations(self.torch, self.F)[name]
+
+        def run() -> None:
+            with self.torch.no_grad():
+                held = [f() for _ in range(MANY)]
+            last = held[-1][-1] if isinstance(held[-1], (tuple, list)) else held[-1]
+            last.numpy()
         return run
 
     # --- W2, W3
