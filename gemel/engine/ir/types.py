@@ -5,6 +5,7 @@ of the common case (two operands of one type) a pointer comparison, in the recor
 """
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -88,6 +89,7 @@ def parse_type(text: str) -> TensorType:
     return tensor_type(BY_IR[name], tuple(int(d) for d in dims[:-1].split(",") if d))
 
 
+@functools.lru_cache(4096)
 def row_major(shape: Shape) -> Shape:
     """Strides, in elements, of a contiguous row-major array."""
     strides, step = [], 1

@@ -56,6 +56,8 @@ class Fusion:
         self.enabled = enabled
         self.apart = apart                    # anchors that take no epilogue
         self.made_by = program.producers()
+        self.moving = {e for e in program.equations if e.op.name in MOVEMENT and not (
+            e.inputs and e.inputs[0].type.dtype.is_complex)}
         self.inputs = set(program.inputs)
         self.home: dict[Var, Group] = {}      # computed value -> the group that computes it
         self.all: list[Group] = []
@@ -80,26 +82,24 @@ class Fusion:
     # --- sources of values
     def chain(self, v: Var) -> list[Equation]:
         """The movement ops between ``v`` and what it is a view of, nearest to ``v`` first."""
-        found = []
-        while True:
-            e = self.made_by.get(v)
-            if e is None or v in self.copies or not self.is_movement(e):
-                return found
+        found: list[Equation] = []
+        while (e := self.made_by.get(v)) in self.moving and v not in self.copies:
+            assert e is not None
             found.append(e)
             v = e.inputs[0]
+        return found
 
     def path(self, v: Var) -> list[Equation]:
         """As ``chain``, also past movement results that have been copied to memory."""
-        found = []
-        while (e := self.made_by.get(v)) is not None and self.is_movement(e):
+        found: list[Equation] = []
+        while (e := self.made_by.get(v)) in self.moving:
+            assert e is not None
             found.append(e)
             v = e.inputs[0]
         return found
 
     def is_movement(self, e: Equation) -> bool:
-        if e.inputs and e.inputs[0].type.dtype.is_complex:
-            return False
-        return e.op.name in MOVEMENT
+        return e in self.moving
 
     def is_position(self, v: Var) -> bool:
         """Is ``v`` made of loop positions (an ``iota``)?"""
