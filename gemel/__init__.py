@@ -80,9 +80,9 @@ _install_frames()
 _relax_collector()
 
 #: submodules that are imported when they are first used, so that ``import gemel`` stays short
-_LAZY = frozenset(("amp", "autograd", "backends", "compiler", "cpu", "cuda", "debug", "fft", "func", "linalg",
-                   "models", "nn", "optim", "random", "serialization", "signal", "special", "testing", "utils",
-                   "vision"))
+_LAZY = frozenset(("accelerator", "amp", "autograd", "backends", "compiler", "cpu", "cuda", "debug", "fft", "func",
+                   "linalg", "models", "nn", "optim", "random", "serialization", "signal", "special", "testing",
+                   "utils", "vision"))
 #: functions of such submodules
 _LAZY_NAMES = {"autocast": ".amp", "compile": ".compiler", "load": ".serialization",
                "norm_except_dim": ".nn.utils.weight_norm", "save": ".serialization", "vmap": ".func"}

@@ -59,6 +59,15 @@ def sizes_of(args: tuple[Any, ...], name: str) -> Shape:
         raise TypeError(f"{name}(): sizes must be ints. Received: {args!r}") from None
 
 
+def named(name: str, keyword: str, args: tuple[Any, ...], given: Any) -> tuple[Any, ...]:
+    """What ``name(2, 3)``, ``name((2, 3))`` or ``name(keyword=(2, 3))`` was given, as positional arguments."""
+    if given is None:
+        return args
+    if args:
+        raise TypeError(f"{name}() got multiple values for argument {keyword!r}. Received: {args!r} and {given!r}")
+    return (given,)
+
+
 @functools.lru_cache(4096)
 def infer_size(shape: Shape, size: int, of: Shape) -> Shape:
     """``shape`` with its -1 replaced so that it holds ``size`` elements."""

@@ -21,3 +21,6 @@ from .rearranging import *
 from .rnn import *
 from .transformer import *
 from .upsampling import *
+
+#: the classes, and not the files: ``nn.attention`` is another one than ``nn.modules.attention``
+__all__ = [name for name in dir() if name[0].isupper()]
