@@ -113,6 +113,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f".{name}", __name__)
     if name in _METHODS:
         return getattr(Tensor, name)
+    if name.startswith("_foreach_"):
+        return getattr(importlib.import_module(".tensor.foreach", __name__), name)
     raise AttributeError(f"module 'gemel' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
 
 
