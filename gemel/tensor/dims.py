@@ -68,6 +68,19 @@ def named(name: str, keyword: str, args: tuple[Any, ...], given: Any) -> tuple[A
     return (given,)
 
 
+def numpy_names(name: str, dim: Any, axis: Any, keepdim: Any = False, keepdims: Any = None) -> tuple[Any, Any]:
+    """``dim`` and ``keepdim``, where NumPy's names of them may have been used, as torch allows."""
+    if axis is not None:
+        if dim is not None:
+            raise TypeError(f"{name}() got multiple values for argument 'dim'. Received: dim={dim!r}, axis={axis!r}")
+        dim = axis
+    if keepdims is not None:
+        if keepdim:
+            raise TypeError(f"{name}() got multiple values for argument 'keepdim'. Received: keepdims={keepdims!r}")
+        keepdim = keepdims
+    return dim, keepdim
+
+
 @functools.lru_cache(4096)
 def infer_size(shape: Shape, size: int, of: Shape) -> Shape:
     """``shape`` with its -1 replaced so that it holds ``size`` elements."""
