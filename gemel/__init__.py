@@ -84,7 +84,8 @@ _LAZY = frozenset(("accelerator", "amp", "autograd", "backends", "compiler", "cp
                    "linalg", "models", "nn", "optim", "random", "serialization", "signal", "special", "testing",
                    "utils", "vision"))
 #: functions of such submodules
-_LAZY_NAMES = {"autocast": ".amp", "compile": ".compiler", "load": ".serialization",
+_LAZY_NAMES = {"autocast": ".amp", "compile": ".compiler", "get_autocast_dtype": ".amp",
+               "is_autocast_enabled": ".amp", "load": ".serialization",
                "norm_except_dim": ".nn.utils.weight_norm", "save": ".serialization", "vmap": ".func"}
 #: functions of ``nn.functional`` that torch also has at the top
 _LAZY_NAMES.update(dict.fromkeys((

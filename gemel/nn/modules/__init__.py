@@ -1,4 +1,5 @@
 """Layers, one family per file."""
+from . import utils as utils
 from .activation import *
 from .adaptive import *
 from .attention import *
