@@ -80,11 +80,12 @@ _install_frames()
 _relax_collector()
 
 #: submodules that are imported when they are first used, so that ``import gemel`` stays short
-_LAZY = frozenset(("amp", "autograd", "backends", "compiler", "cpu", "cuda", "debug", "fft", "func", "linalg",
-                   "models", "nn", "optim", "random", "serialization", "signal", "special", "testing", "utils",
-                   "vision"))
+_LAZY = frozenset(("accelerator", "amp", "autograd", "backends", "compiler", "cpu", "cuda", "debug", "fft", "func",
+                   "linalg", "models", "nn", "optim", "random", "serialization", "signal", "special", "testing",
+                   "utils", "vision"))
 #: functions of such submodules
-_LAZY_NAMES = {"autocast": ".amp", "compile": ".compiler", "load": ".serialization",
+_LAZY_NAMES = {"autocast": ".amp", "compile": ".compiler", "get_autocast_dtype": ".amp",
+               "is_autocast_enabled": ".amp", "load": ".serialization",
                "norm_except_dim": ".nn.utils.weight_norm", "save": ".serialization", "vmap": ".func"}
 #: functions of ``nn.functional`` that torch also has at the top
 _LAZY_NAMES.update(dict.fromkeys((
@@ -113,6 +114,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f".{name}", __name__)
     if name in _METHODS:
         return getattr(Tensor, name)
+    if name.startswith("_foreach_"):
+        return getattr(importlib.import_module(".tensor.foreach", __name__), name)
     raise AttributeError(f"module 'gemel' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
 
 

@@ -21,7 +21,7 @@ from .tensor.devices import device as _device
 from .tensor.grad_mode import no_grad
 from .tensor.joining import stack
 
-__all__ = ["GradScaler", "autocast", "is_autocast_available"]
+__all__ = ["GradScaler", "autocast", "get_autocast_dtype", "is_autocast_available", "is_autocast_enabled"]
 
 
 def is_autocast_available(device_type: str) -> bool:
@@ -31,6 +31,29 @@ def is_autocast_available(device_type: str) -> bool:
     False
     """
     return False
+
+
+def is_autocast_enabled(device_type: str | None = None) -> bool:
+    """False: nothing is cast by itself. torch: ``is_autocast_enabled``
+
+    Raises:
+        RuntimeError: ``device_type`` is none.
+    """
+    if device_type is not None:
+        _device(device_type)
+    return False
+
+
+def get_autocast_dtype(device_type: str) -> DType:
+    """The dtype that ``autocast`` would compute in: bfloat16 on a CPU, float16 elsewhere. torch: ``get_autocast_dtype``
+
+    Raises:
+        RuntimeError: ``device_type`` is none.
+
+    >>> gemel.get_autocast_dtype("cpu")
+    gemel.bfloat16
+    """
+    return dt.bfloat16 if _device(device_type).type == "cpu" else dt.float16
 
 
 class autocast:

@@ -20,6 +20,7 @@ ABOVE = {
     "signal": {"tensor"},
     "cpu": set(),
     "cuda": set(),
+    "accelerator": set(),
     "amp": {"tensor"},
     "backends": set(),
     "testing": {"tensor"},

@@ -1,4 +1,4 @@
 """Neural networks: functions, layers, initialisation."""
-from . import functional, init, utils
+from . import attention, functional, init, utils
 from .modules import *
 from .parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter

@@ -280,6 +280,10 @@ class LinearLR(LRScheduler):
         return [base * (self.start_factor + rise * done / self.total_iters) for base in self.base_lrs]
 
 
+class _LRScheduler(LRScheduler):
+    """The older name of the base class, which schedules of other libraries still have. torch: ``_LRScheduler``"""
+
+
 class ExponentialLR(LRScheduler):
     """``lr *= gamma`` at each step. torch: ``ExponentialLR``."""
 

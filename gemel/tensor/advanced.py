@@ -49,6 +49,8 @@ def as_index(item: Any) -> Any:
     if array.dtype.kind not in "iub":
         raise IndexError("only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid "
                          f"indices. Received: {item!r}")
+    if isinstance(item, np.integer):  # also a np.uint8 is a position, not a mask
+        array = array.astype(np.int64)
     return array
 
 
@@ -184,7 +186,7 @@ def _broadcast(indices: list[Any]) -> list[Any]:
                          f"{', '.join(str(list(s)) for s in shapes)}") from None
     found = []
     for i in indices:
-        t = i if i.__class__ in TENSOR_CLASSES else wrap(from_array(np.ascontiguousarray(i)))
+        t = i if i.__class__ in TENSOR_CLASSES else wrap(from_array(np.asarray(i, order="C")))
         found.append(t if t._value.type.shape == shape else apply_named("expand", t, attrs=(shape,)))
     return found
 

@@ -9,7 +9,7 @@ import numpy as np
 from ..engine.base.errors import ShapeError, UnsupportedError
 from ..engine.ir.types import row_major
 from .core import TENSOR_CLASSES, apply_named, beyond, from_array, whole_storage, wrap
-from .dims import sizes_of, wrap_dim, wrap_dims
+from .dims import named, sizes_of, wrap_dim, wrap_dims
 from .indexing import fitted, put_values
 from .movement import layout_of, permute, reshape, transpose, unsqueeze
 from .storage import Diagonal, Strided, Unfold, is_injective
@@ -221,9 +221,9 @@ def diagflat(input: Any, offset: int = 0) -> Any:
 
 # --- flips, rolls, repetitions: copies ---------------------------------------------------------------------------
 
-def flip(input: Any, *dims: Any) -> Any:
-    """A copy reversed along axes. torch: ``flip``"""
-    axes = wrap_dims(sizes_of(dims, "flip"), input._read().type.ndim)
+def flip(input: Any, *axes: Any, dims: Any = None) -> Any:
+    """A copy reversed along ``axes``, which may also be named ``dims``. torch: ``flip``"""
+    axes = wrap_dims(sizes_of(named("flip", "dims", axes, dims), "flip"), input._read().type.ndim)
     return apply_named("flip", input, attrs=(axes,)) if axes else apply_named("copy", input)
 
 
@@ -296,12 +296,12 @@ def rot90(input: Any, k: int = 1, dims: Sequence[int] = (0, 1)) -> Any:
     return transpose(flip(input, b), a, b) if turns == 1 else flip(transpose(input, a, b), b)
 
 
-def repeat(self: Any, *sizes: Any) -> Any:
-    """A copy of the tensor laid side by side, ``sizes[i]`` times along axis ``i``.
+def repeat(self: Any, *sizes: Any, repeats: Any = None) -> Any:
+    """A copy of the tensor laid side by side, ``sizes[i]`` times along axis ``i``; ``repeats`` names the sizes.
 
     torch: ``Tensor.repeat``
     """
-    counts, shape = sizes_of(sizes, "repeat"), self._read().type.shape
+    counts, shape = sizes_of(named("repeat", "repeats", sizes, repeats), "repeat"), self._read().type.shape
     lead = len(counts) - len(shape)
     if lead < 0:
         raise RuntimeError("Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
@@ -318,9 +318,9 @@ def repeat(self: Any, *sizes: Any) -> Any:
     return apply_named("reshape", x, attrs=(tuple([n * m for n, m in zip(counts, full, strict=True)]),))
 
 
-def tile(input: Any, *dims: Any) -> Any:
-    """:meth:`Tensor.repeat` with counts aligned at the right, as NumPy's. torch: ``tile``"""
-    counts, ndim = sizes_of(dims, "tile"), input._read().type.ndim
+def tile(input: Any, *counts: Any, dims: Any = None) -> Any:
+    """:meth:`Tensor.repeat` with counts (``dims``) aligned at the right, as NumPy's. torch: ``tile``"""
+    counts, ndim = sizes_of(named("tile", "dims", counts, dims), "tile"), input._read().type.ndim
     return repeat(input, *((1,) * (ndim - len(counts)) + counts))
 
 

@@ -135,6 +135,7 @@ class AttributeMethods:
     is_sparse = property(lambda self: False, doc="Is it sparse? torch: ``Tensor.is_sparse``.")
     is_quantized = property(lambda self: False, doc="Is it quantized? torch: ``Tensor.is_quantized``.")
     is_meta = property(lambda self: False, doc="Has it no data? torch: ``Tensor.is_meta``.")
+    is_xpu = property(lambda self: False, doc="Does it live on an Intel GPU? torch: ``Tensor.is_xpu``.")
     is_mps = property(lambda self: False, doc="Does it live on an Apple GPU? torch: ``Tensor.is_mps``.")
 
     def get_device(self: Any) -> int:

@@ -15,6 +15,7 @@ from ..engine.ir.primitives import ROWS
 from ..engine.runtime.trace import BUILDER, Value, record, record_one, scalar
 from .core import TENSOR_CLASSES, share_array, wrap
 from .devices import check_device, strided
+from .dims import named
 from .factory import check_dtype, size_argument, value_of
 from .tape import Accumulate
 from .typeinfo import get_default_dtype, scalar_dtype
@@ -198,29 +199,30 @@ def _filled(value: Any, dtype: DType, shape: tuple[int, ...], requires_grad: boo
     return finish(record_one(op(ROWS["expand"], shape), record(constant_op(value, dtype), ())), requires_grad)
 
 
-def zeros(*size: Any, out: Any = None, dtype: DType | None = None, layout: Any = None, device: Any = None,
-          pin_memory: bool = False, requires_grad: bool = False) -> Any:
-    """A tensor of zeros of shape ``size``. torch: ``zeros``.
+def zeros(*sizes: Any, size: Any = None, out: Any = None, dtype: DType | None = None, layout: Any = None,
+          device: Any = None, pin_memory: bool = False, requires_grad: bool = False) -> Any:
+    """A tensor of zeros of shape ``sizes``, which may also be named ``size``. torch: ``zeros``.
 
     >>> gemel.zeros(2, dtype=gemel.int64)
     tensor([0, 0])
     """
-    return _constant("zeros", 0, size, out, dtype, layout, device, requires_grad)
+    return _constant("zeros", 0, named("zeros", "size", sizes, size), out, dtype, layout, device, requires_grad)
 
 
-def ones(*size: Any, out: Any = None, dtype: DType | None = None, layout: Any = None, device: Any = None,
-         pin_memory: bool = False, requires_grad: bool = False) -> Any:
-    """A tensor of ones of shape ``size``. torch: ``ones``."""
-    return _constant("ones", 1, size, out, dtype, layout, device, requires_grad)
+def ones(*sizes: Any, size: Any = None, out: Any = None, dtype: DType | None = None, layout: Any = None,
+         device: Any = None, pin_memory: bool = False, requires_grad: bool = False) -> Any:
+    """A tensor of ones of shape ``sizes``, which may also be named ``size``. torch: ``ones``."""
+    return _constant("ones", 1, named("ones", "size", sizes, size), out, dtype, layout, device, requires_grad)
 
 
-def empty(*size: Any, out: Any = None, dtype: DType | None = None, layout: Any = None, device: Any = None,
-          pin_memory: bool = False, requires_grad: bool = False, memory_format: Any = None) -> Any:
-    """A tensor whose contents are to be overwritten; they are zeros, so that no run depends on old memory.
+def empty(*sizes: Any, size: Any = None, out: Any = None, dtype: DType | None = None, layout: Any = None,
+          device: Any = None, pin_memory: bool = False, requires_grad: bool = False, memory_format: Any = None) -> Any:
+    """A tensor of shape ``sizes`` (or ``size``) whose contents are to be overwritten; they are zeros, so that no run
+    depends on old memory.
 
     torch: ``empty``.
     """
-    return _constant("empty", 0, size, out, dtype, layout, device, requires_grad)
+    return _constant("empty", 0, named("empty", "size", sizes, size), out, dtype, layout, device, requires_grad)
 
 
 def _constant(name: str, value: int, size: Any, out: Any, dtype: DType | None, layout: Any, device: Any,
@@ -490,10 +492,11 @@ def eye(n: int, m: int | None = None, *, out: Any = None, dtype: DType | None = 
 # --- methods -------------------------------------------------------------------------------------
 
 def _new_constant(name: str, value: int) -> Any:
-    def method(self: Any, *size: Any, dtype: DType | None = None, device: Any = None, requires_grad: bool = False,
-               layout: Any = None, pin_memory: bool = False) -> Any:
+    def method(self: Any, *sizes: Any, size: Any = None, dtype: DType | None = None, device: Any = None,
+               requires_grad: bool = False, layout: Any = None, pin_memory: bool = False) -> Any:
         dtype = dtype or self._value.type.dtype
-        return _constant(name, value, size or ((),), None, dtype, layout, device, requires_grad)
+        shape = named(name, "size", sizes, size) or ((),)
+        return _constant(name, value, shape, None, dtype, layout, device, requires_grad)
     method.__name__ = method.__qualname__ = name
     method.__doc__ = f"As ``{name.removeprefix('new_')}(*size)``, of this tensor's dtype. torch: ``Tensor.{name}``."
     return method

@@ -1,6 +1,7 @@
 """``backward`` and ``grad``: from tensors to the tape's engine and back, with torch's checks."""
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -107,14 +108,15 @@ def backward(tensors: Tensors, grad_tensors: Any = None, retain_graph: bool | No
 
 
 def grad(outputs: Tensors, inputs: Tensors, grad_outputs: Any = None, retain_graph: bool | None = None,
-         create_graph: bool = False, allow_unused: bool | None = None, is_grads_batched: bool = False,
-         materialize_grads: bool = False) -> tuple[Any, ...]:
+         create_graph: bool = False, only_inputs: bool = True, allow_unused: bool | None = None,
+         is_grads_batched: bool = False, materialize_grads: bool = False) -> tuple[Any, ...]:
     """The gradients of ``outputs`` with respect to ``inputs``, as tensors; no ``.grad`` changes.
 
     Args:
         outputs, inputs: tensors. grad_outputs: cotangents of the outputs (None: 1, for scalars).
         retain_graph: keep what was saved, for another pass (default: ``create_graph``).
         create_graph: put the gradients on the tape, for derivatives of higher order.
+        only_inputs: accepted for old programs; other leaves never gather gradients here.
         allow_unused: give None for an input that the outputs do not depend on, instead of an error.
         is_grads_batched: ``grad_outputs`` have a leading batch axis, and so have the results.
         materialize_grads: zeros instead of None for unused inputs.
@@ -125,6 +127,10 @@ def grad(outputs: Tensors, inputs: Tensors, grad_outputs: Any = None, retain_gra
 
     torch: ``autograd.grad``
     """
+    if not only_inputs:
+        warnings.warn("only_inputs argument is deprecated and is ignored now (defaults to True). To accumulate "
+                      "gradient for other parts of the graph, please use autograd.backward.", FutureWarning,
+                      stacklevel=2)
     if materialize_grads and allow_unused is False:
         raise ValueError("Expected allow_unused to be True or not passed when materialize_grads=True, "
                          "but got: allow_unused=False.")
@@ -169,7 +175,8 @@ def _batched_grad(outs: tuple, targets: tuple, given: tuple, *options: Any) -> t
     scope = Scope(size)
     with scope.open():
         inner = [enter(scope, g, 0) for g in given]
-        found = grad(outs, targets, inner, retain_graph, create_graph, allow_unused, False, materialize)
+        found = grad(outs, targets, inner, retain_graph, create_graph, allow_unused=allow_unused,
+                     materialize_grads=materialize)
         whole = iter(leave(scope, [g for g in found if g is not None], [0] * len(found)))
     return tuple(None if g is None else next(whole) for g in found)
 

@@ -59,6 +59,28 @@ def sizes_of(args: tuple[Any, ...], name: str) -> Shape:
         raise TypeError(f"{name}(): sizes must be ints. Received: {args!r}") from None
 
 
+def named(name: str, keyword: str, args: tuple[Any, ...], given: Any) -> tuple[Any, ...]:
+    """What ``name(2, 3)``, ``name((2, 3))`` or ``name(keyword=(2, 3))`` was given, as positional arguments."""
+    if given is None:
+        return args
+    if args:
+        raise TypeError(f"{name}() got multiple values for argument {keyword!r}. Received: {args!r} and {given!r}")
+    return (given,)
+
+
+def numpy_names(name: str, dim: Any, axis: Any, keepdim: Any = False, keepdims: Any = None) -> tuple[Any, Any]:
+    """``dim`` and ``keepdim``, where NumPy's names of them may have been used, as torch allows."""
+    if axis is not None:
+        if dim is not None:
+            raise TypeError(f"{name}() got multiple values for argument 'dim'. Received: dim={dim!r}, axis={axis!r}")
+        dim = axis
+    if keepdims is not None:
+        if keepdim:
+            raise TypeError(f"{name}() got multiple values for argument 'keepdim'. Received: keepdims={keepdims!r}")
+        keepdim = keepdims
+    return dim, keepdim
+
+
 @functools.lru_cache(4096)
 def infer_size(shape: Shape, size: int, of: Shape) -> Shape:
     """``shape`` with its -1 replaced so that it holds ``size`` elements."""

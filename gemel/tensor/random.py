@@ -24,6 +24,7 @@ from ..engine.runtime.trace import BUILDER, Value, local, scalar
 from .core import TENSOR_CLASSES, from_array, wrap
 from .creation import chosen, finish, into, type_of
 from .devices import check_device, device
+from .dims import named
 from .factory import check_dtype, size_argument
 
 __all__ = ["Generator", "default_generator", "manual_seed", "seed", "initial_seed", "get_rng_state", "set_rng_state",
@@ -211,16 +212,20 @@ def _of(composite: str, dtype: DType, shape: tuple[int, ...], generator: Generat
     return draw(composite, dtype, shape, generator)
 
 
-def rand(*size: Any, generator: Generator | None = None, out: Any = None, dtype: DType | None = None,
-         layout: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Any:
-    """Uniform numbers on [0, 1). torch: ``rand``."""
-    return _factory("rand", "random_uniform", size, generator, out, dtype, device, requires_grad)
+def rand(*sizes: Any, size: Any = None, generator: Generator | None = None, out: Any = None,
+         dtype: DType | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
+         pin_memory: bool = False) -> Any:
+    """Uniform numbers on [0, 1), of shape ``sizes``, which may also be named ``size``. torch: ``rand``."""
+    shape = named("rand", "size", sizes, size)
+    return _factory("rand", "random_uniform", shape, generator, out, dtype, device, requires_grad)
 
 
-def randn(*size: Any, generator: Generator | None = None, out: Any = None, dtype: DType | None = None,
-          layout: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Any:
-    """Standard normal numbers. torch: ``randn``."""
-    return _factory("randn", "random_normal", size, generator, out, dtype, device, requires_grad)
+def randn(*sizes: Any, size: Any = None, generator: Generator | None = None, out: Any = None,
+          dtype: DType | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
+          pin_memory: bool = False) -> Any:
+    """Standard normal numbers, of shape ``sizes``, which may also be named ``size``. torch: ``randn``."""
+    shape = named("randn", "size", sizes, size)
+    return _factory("randn", "random_normal", shape, generator, out, dtype, device, requires_grad)
 
 
 def rand_like(input: Any, *, generator: Generator | None = None, dtype: DType | None = None, layout: Any = None,

@@ -14,7 +14,7 @@ from ..engine.ir.types import TensorType
 from . import return_types
 from .comparison import maximum, minimum
 from .core import TENSOR_CLASSES, apply, apply_named
-from .dims import wrap_dim, wrap_dims
+from .dims import numpy_names, wrap_dim, wrap_dims
 from .elementwise import check_tensor, deliver, delivering
 from .promotion import SCALAR_NAMES, cast, full
 
@@ -89,13 +89,15 @@ def _summable(input: Any, dtype: DType | None, name: str) -> Any:
 _sums: dict[tuple, Any] = {}
 
 
-def sum(input: Any, dim: Dims = None, keepdim: builtins.bool = False, *, dtype: DType | None = None,
-        out: Any = None) -> Any:
+def sum(input: Any, dim: Dims = None, keepdim: builtins.bool = False, *, dtype: DType | None = None, out: Any = None,
+        axis: Any = None, keepdims: Any = None) -> Any:
     """Sum of all elements, or over the axes ``dim``. Integers and bool are summed as int64. torch: ``sum``.
 
         >>> gemel.sum(gemel.tensor([[1., 2.], [3., 4.]]), dim=0)
         tensor([4., 6.])
     """
+    if axis is not None or keepdims is not None:
+        dim, keepdim = numpy_names("sum", dim, axis, keepdim, keepdims)
     x = _summable(input, dtype, "sum")
     t = x._read().type
     kind = dim.__class__
@@ -111,8 +113,10 @@ def sum(input: Any, dim: Dims = None, keepdim: builtins.bool = False, *, dtype: 
 
 
 def nansum(input: Any, dim: Dims = None, keepdim: builtins.bool = False, *, dtype: DType | None = None,
-           out: Any = None) -> Any:
+           out: Any = None, axis: Any = None, keepdims: Any = None) -> Any:
     """Sum of the elements that are not NaN. torch: ``nansum``."""
+    if axis is not None or keepdims is not None:
+        dim, keepdim = numpy_names("nansum", dim, axis, keepdim, keepdims)
     x = _summable(input, dtype, "nansum")
     if x._read().type.dtype.kind != "f":
         return sum(x, dim, keepdim, out=out)
@@ -128,29 +132,35 @@ def _averaged(input: Any, dtype: DType | None, name: str) -> Any:
     return cast(input, dtype) if dtype is not None else input
 
 
-def mean(input: Any, dim: Dims = None, keepdim: builtins.bool = False, *, dtype: DType | None = None,
-         out: Any = None) -> Any:
+def mean(input: Any, dim: Dims = None, keepdim: builtins.bool = False, *, dtype: DType | None = None, out: Any = None,
+         axis: Any = None, keepdims: Any = None) -> Any:
     """Mean of all elements, or over the axes ``dim``. torch: ``mean``.
 
     Raises:
         RuntimeError: the tensor holds integers or bool and no ``dtype`` is given.
     """
+    if axis is not None or keepdims is not None:
+        dim, keepdim = numpy_names("mean", dim, axis, keepdim, keepdims)
     x = _averaged(input, dtype, "mean")
     axes = axes_of(dim, x._read().type.ndim)
     return deliver(apply_named("mean", x, attrs=(axes, builtins.bool(keepdim))), out, "mean")
 
 
 def nanmean(input: Any, dim: Dims = None, keepdim: builtins.bool = False, *, dtype: DType | None = None,
-            out: Any = None) -> Any:
+            out: Any = None, axis: Any = None, keepdims: Any = None) -> Any:
     """Mean of the elements that are not NaN. torch: ``nanmean``."""
+    if axis is not None or keepdims is not None:
+        dim, keepdim = numpy_names("nanmean", dim, axis, keepdim, keepdims)
     x = _averaged(input, dtype, "nanmean")
     axes = axes_of(dim, x._read().type.ndim)
     return deliver(apply_named("nanmean", x, attrs=(axes, builtins.bool(keepdim))), out, "nanmean")
 
 
 def prod(input: Any, dim: int | None = None, keepdim: builtins.bool = False, *, dtype: DType | None = None,
-         out: Any = None) -> Any:
+         out: Any = None, axis: Any = None, keepdims: Any = None) -> Any:
     """Product of all elements, or over one axis. torch: ``prod``."""
+    if axis is not None or keepdims is not None:
+        dim, keepdim = numpy_names("prod", dim, axis, keepdim, keepdims)
     x = _summable(input, dtype, "prod")
     if dim is not None and not isinstance(dim, int):
         raise TypeError(f"prod(): argument 'dim' must be int, not {type(dim).__name__}")
@@ -195,13 +205,19 @@ def _extreme(primitive: str, name: str, input: Any, dim: Any, keepdim: builtins.
     return reshaped(result, _kept(t, axes)) if keepdim else result
 
 
-def amax(input: Any, dim: Dims = None, keepdim: builtins.bool = False, *, out: Any = None) -> Any:
+def amax(input: Any, dim: Dims = None, keepdim: builtins.bool = False, *, out: Any = None, axis: Any = None,
+         keepdims: Any = None) -> Any:
     """Maximum of all elements or over axes; equal maxima share the gradient. torch: ``amax``."""
+    if axis is not None or keepdims is not None:
+        dim, keepdim = numpy_names("amax", dim, axis, keepdim, keepdims)
     return deliver(_extreme("reduce_max", "amax", input, dim, keepdim), out, "amax")
 
 
-def amin(input: Any, dim: Dims = None, keepdim: builtins.bool = False, *, out: Any = None) -> Any:
+def amin(input: Any, dim: Dims = None, keepdim: builtins.bool = False, *, out: Any = None, axis: Any = None,
+         keepdims: Any = None) -> Any:
     """Minimum of all elements or over axes; equal minima share the gradient. torch: ``amin``."""
+    if axis is not None or keepdims is not None:
+        dim, keepdim = numpy_names("amin", dim, axis, keepdim, keepdims)
     return deliver(_extreme("reduce_min", "amin", input, dim, keepdim), out, "amin")
 
 
@@ -238,17 +254,23 @@ def _dim_or_other(dim: Any, other: Any) -> Any:
     return other if other is not None else dim
 
 
-def max(input: Any, dim: Any = None, keepdim: builtins.bool = False, *, other: Any = None, out: Any = None) -> Any:
+def max(input: Any, dim: Any = None, keepdim: builtins.bool = False, *, other: Any = None, out: Any = None,
+        axis: Any = None, keepdims: Any = None) -> Any:
     """Maximum of all elements; ``(values, indices)`` along an axis; or the larger of two tensors. torch: ``max``.
 
         >>> gemel.max(gemel.tensor([[1., 5.], [7., 2.]]), 1).indices
         tensor([1, 0])
     """
+    if axis is not None or keepdims is not None:
+        dim, keepdim = numpy_names("max", dim, axis, keepdim, keepdims)
     return _max_or_min(input, _dim_or_other(dim, other), keepdim, out, "max", "reduce_max", "max_with_index", maximum)
 
 
-def min(input: Any, dim: Any = None, keepdim: builtins.bool = False, *, other: Any = None, out: Any = None) -> Any:
+def min(input: Any, dim: Any = None, keepdim: builtins.bool = False, *, other: Any = None, out: Any = None,
+        axis: Any = None, keepdims: Any = None) -> Any:
     """Minimum of all elements; ``(values, indices)`` along an axis; or the smaller of two tensors. torch: ``min``."""
+    if axis is not None or keepdims is not None:
+        dim, keepdim = numpy_names("min", dim, axis, keepdim, keepdims)
     return _max_or_min(input, _dim_or_other(dim, other), keepdim, out, "min", "reduce_min", "min_with_index", minimum)
 
 
@@ -270,13 +292,19 @@ def _arg(primitive: str, input: Any, dim: int | None, keepdim: builtins.bool) ->
     return reshaped(result, _kept(t, (axis,))) if keepdim and not was_0d else result
 
 
-def argmax(input: Any, dim: int | None = None, keepdim: builtins.bool = False, *, out: Any = None) -> Any:
+def argmax(input: Any, dim: int | None = None, keepdim: builtins.bool = False, *, out: Any = None, axis: Any = None,
+           keepdims: Any = None) -> Any:
     """Index of the (first) maximum: in the flattened tensor, or along an axis. torch: ``argmax``."""
+    if axis is not None or keepdims is not None:
+        dim, keepdim = numpy_names("argmax", dim, axis, keepdim, keepdims)
     return deliver(_arg("argmax", input, dim, keepdim), out, "argmax")
 
 
-def argmin(input: Any, dim: int | None = None, keepdim: builtins.bool = False, *, out: Any = None) -> Any:
+def argmin(input: Any, dim: int | None = None, keepdim: builtins.bool = False, *, out: Any = None, axis: Any = None,
+           keepdims: Any = None) -> Any:
     """Index of the (first) minimum: in the flattened tensor, or along an axis. torch: ``argmin``."""
+    if axis is not None or keepdims is not None:
+        dim, keepdim = numpy_names("argmin", dim, axis, keepdim, keepdims)
     return deliver(_arg("argmin", input, dim, keepdim), out, "argmin")
 
 
@@ -293,13 +321,19 @@ def _quantifier(primitive: str, name: str, input: Any, dim: Any, keepdim: builti
     return reshaped(result, _kept(t, axes)) if keepdim else result
 
 
-def any(input: Any, dim: Dims = None, keepdim: builtins.bool = False, *, out: Any = None) -> Any:
+def any(input: Any, dim: Dims = None, keepdim: builtins.bool = False, *, out: Any = None, axis: Any = None,
+        keepdims: Any = None) -> Any:
     """Is any element non-zero? torch: ``any``."""
+    if axis is not None or keepdims is not None:
+        dim, keepdim = numpy_names("any", dim, axis, keepdim, keepdims)
     return deliver(_quantifier("reduce_max", "any", input, dim, keepdim), out, "any")
 
 
-def all(input: Any, dim: Dims = None, keepdim: builtins.bool = False, *, out: Any = None) -> Any:
+def all(input: Any, dim: Dims = None, keepdim: builtins.bool = False, *, out: Any = None, axis: Any = None,
+        keepdims: Any = None) -> Any:
     """Are all elements non-zero? torch: ``all``."""
+    if axis is not None or keepdims is not None:
+        dim, keepdim = numpy_names("all", dim, axis, keepdim, keepdims)
     return deliver(_quantifier("reduce_min", "all", input, dim, keepdim), out, "all")
 
 
@@ -326,14 +360,18 @@ def _variance(composite: str, input: Any, dim: Any, unbiased: builtins.bool | No
 
 
 def var(input: Any, dim: Any = None, unbiased: builtins.bool | None = None, keepdim: builtins.bool = False, *,
-        correction: Any = None, out: Any = None) -> Any:
+        correction: Any = None, out: Any = None, axis: Any = None, keepdims: Any = None) -> Any:
     """Variance with ``n - correction`` degrees of freedom (default 1). torch: ``var``."""
+    if axis is not None or keepdims is not None:
+        dim, keepdim = numpy_names("var", dim, axis, keepdim, keepdims)
     return deliver(_variance("var", input, dim, unbiased, correction, keepdim), out, "var")
 
 
 def std(input: Any, dim: Any = None, unbiased: builtins.bool | None = None, keepdim: builtins.bool = False, *,
-        correction: Any = None, out: Any = None) -> Any:
+        correction: Any = None, out: Any = None, axis: Any = None, keepdims: Any = None) -> Any:
     """Standard deviation with ``n - correction`` degrees of freedom (default 1). torch: ``std``."""
+    if axis is not None or keepdims is not None:
+        dim, keepdim = numpy_names("std", dim, axis, keepdim, keepdims)
     return deliver(_variance("std", input, dim, unbiased, correction, keepdim), out, "std")
 
 

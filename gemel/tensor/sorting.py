@@ -130,18 +130,22 @@ def _sorted(input: Any, dim: int, descending: bool, name: str) -> tuple[Any, Any
     return reshaped(values, t.shape), reshaped(indices, t.shape)
 
 
-def sort(input: Any, dim: int = -1, descending: bool = False, stable: bool = False, *, out: Any = None) -> Any:
+def sort(input: Any, dim: int = -1, descending: bool = False, stable: bool = False, *, out: Any = None,
+         axis: int | None = None) -> Any:
     """``(values, indices)`` sorted along an axis; always stable, NaN counts as the largest. torch: ``sort``.
 
         >>> gemel.sort(gemel.tensor([3, 1, 2])).values
         tensor([1, 2, 3])
     """
+    dim = dim if axis is None else axis  # NumPy's name of it
     check_tensor(input, "sort")
     return return_types.sort(delivering(_sorted(input, dim, descending, "sort"), out, "sort"))
 
 
-def argsort(input: Any, dim: int = -1, descending: bool = False, *, stable: bool = False) -> Any:
+def argsort(input: Any, dim: int = -1, descending: bool = False, *, stable: bool = False, axis: int | None = None
+            ) -> Any:
     """The indices that sort an axis; always stable. torch: ``argsort``."""
+    dim = dim if axis is None else axis  # NumPy's name of it
     check_tensor(input, "argsort")
     return _sorted(input, dim, descending, "sort")[1]
 

@@ -418,3 +418,14 @@ def test_second_derivatives_of_operations_with_several_results(name):
         return of_x.tolist(), of_out.tolist() if name != "attention" else 0  # torch's is of another formula
     for ours, theirs in zip(run(gemel), run(torch), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-7, atol=1e-7)
+
+
+def test_only_inputs_is_accepted():
+    x = gemel.tensor(3.0, requires_grad=True)
+    assert gemel.autograd.grad(x * x, x, None, False, False, True, True)[0].item() == 6.0
+    with pytest.warns(FutureWarning, match="only_inputs argument is deprecated and is ignored now"):
+        assert gemel.autograd.grad(x * x, x, only_inputs=False)[0].item() == 6.0
+    y = torch.tensor(3.0, requires_grad=True)
+    with pytest.warns(FutureWarning, match="only_inputs argument is deprecated and is ignored now"):
+        torch.autograd.grad(y * y, y, only_inputs=False)
+    assert x.grad is None and y.grad is None

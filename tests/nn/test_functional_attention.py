@@ -184,3 +184,33 @@ def test_several_heads_need_fitting_shapes():
                                        *given[5:])
     with pytest.raises(AssertionError, match="divisible"):
         several(F, heads=3)(*given)
+
+
+@pytest.mark.parametrize("names", ["MATH", ["FLASH_ATTENTION", "MATH"], []], ids=str)
+def test_allowed_backends(names):
+    q, k, v = operands()
+    found = []
+    for nn, (a, b, c) in ((torch.nn, (q, k, v)), (gemel.nn, map(ours, (q, k, v)))):
+        of = nn.attention.SDPBackend.__members__
+        with nn.attention.sdpa_kernel(of[names] if isinstance(names, str) else [of[n] for n in names]) as given:
+            assert given == {}
+            if names:
+                found.append(nn.functional.scaled_dot_product_attention(a, b, c).numpy())
+                continue
+            with pytest.raises(RuntimeError, match="No viable backend for scaled_dot_product_attention was found"):
+                nn.functional.scaled_dot_product_attention(a, b, c)
+        nn.functional.scaled_dot_product_attention(q if nn is torch.nn else ours(q), *(
+            (k, v) if nn is torch.nn else (ours(k), ours(v))))  # allowed again
+    if names:
+        np.testing.assert_allclose(found[1], found[0], rtol=1e-12)
+
+
+def test_backends_as_torch():
+    theirs = torch.nn.attention.SDPBackend.__members__
+    assert {n: int(b) for n, b in gemel.nn.attention.SDPBackend.__members__.items()} == {
+        n: int(b) for n, b in theirs.items()}
+    for nn in (torch.nn, gemel.nn):
+        assert str(nn.attention.SDPBackend.MATH) == "SDPBackend.MATH"
+        with pytest.raises(AssertionError, match="Backend must be an instance of SDPBackend or a list of SDPBackend "
+                                                 "instances, got int"), nn.attention.sdpa_kernel(1):
+            pass

@@ -340,3 +340,12 @@ def test_the_mission_network():
         optimizer.step()
         losses.append(loss.item())
     assert losses[0] == pytest.approx(2.3, abs=0.3) and losses[-1] < 0.3
+
+
+def test_printed_parameter_containers():
+    printed = []
+    for m in (torch, gemel):
+        of = [m.nn.Parameter(m.zeros(2, 3)), m.nn.Parameter(m.zeros(4, dtype=m.bfloat16)), "text"]
+        printed.append((repr(m.nn.ParameterList(of)), repr(m.nn.ParameterDict(dict(zip("abc", of, strict=True))))))
+    (listed, named), mine = printed
+    assert mine == (listed.replace("torch.", "gemel."), named)

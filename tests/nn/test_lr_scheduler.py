@@ -248,3 +248,19 @@ def test_a_schedule_compiles_nothing():
     with debug.forbid_compile():
         for _ in range(5):
             step()
+
+
+def test_a_schedule_on_the_older_base_class():
+    rates = []
+    for m in (torch, gemel):
+        class Halved(m.optim.lr_scheduler._LRScheduler):
+            def get_lr(self):
+                return [base * 0.5**self.last_epoch for base in self.base_lrs]
+        optimizer = m.optim.SGD([m.nn.Parameter(m.zeros(1))], lr=0.8)
+        schedule = Halved(optimizer)
+        assert isinstance(schedule, m.optim.lr_scheduler.LRScheduler)
+        for _ in range(3):
+            optimizer.step()
+            schedule.step()
+        rates.append((schedule.get_last_lr(), schedule.state_dict()["last_epoch"]))
+    assert rates[0] == rates[1]

@@ -197,3 +197,30 @@ def test_skip_init():
             library.nn.utils.skip_init(library.nn.ReLU)
         with pytest.raises(RuntimeError, match="Expected a Module; got"):
             library.nn.utils.skip_init(int)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "a.b."])
+def test_prefixes_are_taken_off(prefix):
+    from gemel.nn.modules.utils import consume_prefix_in_state_dict_if_present as mine
+    found = []
+    for m, function in ((torch, torch.nn.modules.utils.consume_prefix_in_state_dict_if_present), (gemel, mine)):
+        wrapped = m.nn.Sequential()
+        wrapped.add_module("module", m.nn.Sequential(m.nn.Linear(2, 1), m.nn.BatchNorm1d(1)))
+        state = wrapped.state_dict()
+        function(state, prefix)
+        if prefix == "module.":
+            wrapped.module.load_state_dict(state)
+        found.append((list(state), dict(state._metadata)))
+        plain = {"module.x": 1, "y": 2}
+        function(plain, "module.")
+        assert plain == {"x": 1, "y": 2}
+    assert found[0] == found[1]
+
+
+def test_sizes_per_axis():
+    from gemel.nn.modules import utils as mine
+    for name in ("_single", "_pair", "_triple", "_quadruple"):
+        for value in (3, (1, 2), [4], "same", (0,)):
+            assert getattr(mine, name)(value) == getattr(torch.nn.modules.utils, name)(value)
+    assert mine._ntuple(5)(1) == torch.nn.modules.utils._ntuple(5)(1)
+    assert mine._reverse_repeat_tuple((1, 2), 2) == torch.nn.modules.utils._reverse_repeat_tuple((1, 2), 2)

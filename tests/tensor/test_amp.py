@@ -128,3 +128,15 @@ def test_autocast_on_the_cpu_is_refused():
         gemel.autocast("abc")
     assert not gemel.amp.is_autocast_available("cpu")
     assert nn.Linear(2, 2).to(gemel.bfloat16)(gemel.ones(1, 2, dtype=gemel.bfloat16)).dtype is gemel.bfloat16
+
+
+def test_what_autocast_does_is_asked():
+    for device in ("cpu", "cuda", "mps"):
+        assert gemel.is_autocast_enabled(device) is torch.is_autocast_enabled(device) is False
+        theirs = repr(torch.get_autocast_dtype(device))
+        assert repr(gemel.get_autocast_dtype(device)) == theirs.replace("torch", "gemel")
+    assert gemel.is_autocast_enabled() is False
+    for m in (torch, gemel):
+        for function in (m.is_autocast_enabled, m.get_autocast_dtype):
+            with pytest.raises(RuntimeError):
+                function("nothing")

@@ -54,6 +54,8 @@ SAMPLES = [
     "as_tensor([1, 2])", "as_tensor(np.ones(2), dtype=F.float32)", "asarray([1, 2.5])", "asarray(3)",
     "zeros(3).reshape(3, 1)", "arange(6).reshape(2, 3)", "arange(6).reshape(2, 3).t()", "full((), 2.).reshape(1)",
     "zeros(0).reshape(0, 2)", "range(0, 3)", "range(1, 2, 0.5)",
+    "zeros(size=(2, 3))", "ones(size=[2], dtype=F.int8)", "empty(size=(0, 2))", "ones(2).new_zeros(size=(2, 1))",
+    "rand(size=(0, 3))", "randn(size=[0], dtype=F.float64)",
 ]
 
 
@@ -84,6 +86,7 @@ ERRORS = [
     ("tensor(1j, dtype=F.float32)", TypeError), ("tensor([F.ones(2), F.ones(2)])", ValueError),
     ("tensor([1, 2], requires_grad=True)", RuntimeError), ("tensor(np.array(['a']))", TypeError),
     ("zeros(-1)", RuntimeError), ("zeros(2.0)", TypeError), ("zeros('a')", TypeError), ("zeros()", TypeError),
+    ("zeros(2, size=(2,))", TypeError), ("ones(size=(-1,))", RuntimeError), ("randn(2, size=(2,))", TypeError),
     ("full(2, 1.)", TypeError), ("arange(1, 0)", RuntimeError), ("arange(0, 1, 0)", RuntimeError),
     ("arange()", TypeError),
     ("eye(-1)", RuntimeError), ("linspace(0, 1, -1)", RuntimeError), ("zeros_like(3)", TypeError),

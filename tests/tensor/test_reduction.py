@@ -163,3 +163,37 @@ def test_results_have_names():
     assert type(found).__name__ == "max" and isinstance(found, tuple)
     np.testing.assert_array_equal(found.values.numpy(), [5, 7])
     np.testing.assert_array_equal(found.indices.numpy(), [1, 0])
+
+
+NUMPY_NAMES = ("sum", "nansum", "mean", "nanmean", "prod", "amax", "amin", "max", "min", "argmax", "argmin", "any",
+               "all", "var", "std")
+
+
+@pytest.mark.parametrize("name", NUMPY_NAMES)
+def test_numpy_names_of_arguments(name):
+    values = [[3.0, 1.0, 2.0], [2.0, 5.0, 4.0]]
+    for names in ({"axis": 0}, {"axis": -1, "keepdims": True}, {"dim": 1, "keepdims": True},
+                  {"axis": 1, "keepdim": True}):
+        found = []
+        for m in (torch, gemel):
+            x = m.tensor(values, dtype=m.float64)
+            of = [getattr(m, name)(x, **names), getattr(x, name)(**names)]
+            found.append([t.numpy() for r in of for t in (r if isinstance(r, tuple) else (r,))])
+        for theirs, mine in zip(*found, strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-14, strict=True)
+
+
+@pytest.mark.parametrize("name", NUMPY_NAMES)
+def test_numpy_names_given_twice(name):
+    for m in (torch, gemel):
+        for names in ({"dim": 0, "axis": 1}, {"dim": 0, "keepdim": True, "keepdims": True}):
+            with pytest.raises(TypeError):
+                getattr(m, name)(m.ones(2, 3), **names)
+
+
+def test_sorting_along_an_axis():
+    values = [[3.0, 1.0, 2.0], [2.0, 5.0, 4.0]]
+    for call in (lambda m, x: m.sort(x, axis=0).values, lambda m, x: x.argsort(axis=0, descending=True),
+                 lambda m, x: m.argsort(x, axis=1), lambda m, x: x.sort(axis=1).indices):
+        np.testing.assert_array_equal(call(gemel, gemel.tensor(values)).numpy(),
+                                      call(torch, torch.tensor(values)).numpy(), strict=True)

@@ -106,6 +106,39 @@ def test_cuda_is_not_there(name):
     assert gemel.cuda.reset_peak_memory_stats() is None
 
 
+@pytest.mark.parametrize("name", [n for n in gemel.accelerator.__all__ if n not in ("device_index", "set_stream")])
+def test_no_accelerator_is_there(name):
+    args = {"set_device_index": (0,)}
+    ours, theirs = (getattr(m.accelerator, name) for m in (gemel, torch))
+    try:
+        want = theirs(*args.get(name, ()))
+    except (AttributeError, RuntimeError):
+        with pytest.raises(RuntimeError, match="Cannot access accelerator device when none is available"):
+            ours(*args.get(name, ()))
+    else:
+        assert ours(*args.get(name, ())) == want
+
+
+def test_no_accelerator_can_be_chosen():
+    for m in (gemel, torch):
+        with m.accelerator.device_index(None):
+            pass
+        with pytest.raises((RuntimeError, AssertionError)), m.accelerator.device_index(0):
+            pass
+
+
+def test_backends_are_modules():
+    import gemel.backends.cudnn as cudnn
+    from gemel.backends import mps
+    before = cudnn.benchmark
+    try:
+        cudnn.benchmark = True
+        assert gemel.backends.cudnn.benchmark is True
+    finally:
+        cudnn.benchmark = before
+    assert not mps.is_built() and not cudnn.is_available()
+
+
 def test_switches_can_be_set():
     for name in gemel.backends.__all__:
         ours, theirs = getattr(gemel.backends, name), getattr(torch.backends, name)

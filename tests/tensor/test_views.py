@@ -486,3 +486,44 @@ def test_nothing_reversed_can_be_read(tier: str):
         for x in (gemel.zeros(0, 3) * 1, gemel.zeros(4, 3)[2:2], gemel.zeros(3, 0)):
             for axis in (0, 1):
                 assert x.flip(axis).numpy().shape == x.flip(axis).contiguous().numpy().shape == x.shape
+
+
+NUMPY_INDICES = [lambda: np.int64(1), lambda: np.int32(-1), lambda: np.uint8(1), lambda: np.array(1),
+                 lambda: (slice(None), np.int64(0)), lambda: (np.int64(1), slice(0, 1)), lambda: (np.array([0, 2]),),
+                 lambda: (np.array(2), np.array([0, 1]))]
+
+
+@pytest.mark.parametrize("index", NUMPY_INDICES)
+def test_numpy_numbers_as_indices(index):
+    for fill in (7.0, None):
+        theirs, mine = torch.arange(6.0).reshape(3, 2), gemel.arange(6.0).reshape(3, 2)
+        np.testing.assert_array_equal(mine[index()].numpy(), theirs[index()].numpy(), strict=True)
+        for x in (theirs, mine):
+            x[index()] = fill if fill is not None else x[index()] * 3
+        np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
+
+
+@pytest.mark.parametrize("index", [np.int64(3), np.array(-4), (slice(None), np.uint8(2)), np.float64(1.0)], ids=repr)
+def test_numpy_numbers_out_of_bounds(index):
+    for x in (torch.zeros(3, 2), gemel.zeros(3, 2)):
+        with pytest.raises(IndexError):
+            x[index]
+
+
+SIZES = ["flip(x, dims=(0,))", "flip(x, dims=[0, 1])", "x.flip(dims=(1,))", "tile(x, dims=(2, 1))", "x.tile(dims=(2,))",
+         "x.repeat(repeats=(2, 1, 2))"]
+
+
+@pytest.mark.parametrize("code", SIZES)
+def test_sizes_by_name(code):
+    found = [eval(code, {"x": m.arange(6.0).reshape(3, 2), "flip": m.flip, "tile": m.tile}).numpy()
+             for m in (torch, gemel)]
+    np.testing.assert_array_equal(found[1], found[0], strict=True)
+
+
+def test_sizes_given_twice():
+    for x in (torch.zeros(3, 2), gemel.zeros(3, 2)):
+        for call in (lambda x: x.flip(0, dims=(0,)), lambda x: x.repeat(2, repeats=(2, 2)),
+                     lambda x: x.tile(2, dims=(2,))):
+            with pytest.raises(TypeError):
+                call(x)

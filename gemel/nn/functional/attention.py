@@ -14,6 +14,7 @@ from ...tensor.creation import zeros
 from ...tensor.dims import remembered
 from ...tensor.joining import cat
 from ...tensor.promotion import broadcast_shapes
+from ..attention import check_allowed
 from .activation import softmax
 from .common import cast, check_floating, check_tensor, expand, number, reshape, type_of
 from .dropout import dropout
@@ -58,6 +59,7 @@ def scaled_dot_product_attention(query: Any, key: Any, value: Any, attn_mask: An
     gemel.Size([1, 2, 4])
     """
     name = "scaled_dot_product_attention"
+    check_allowed()
     for what, x in (("query", query), ("key", key), ("value", value)):
         check_floating(name, x, what)
         if type_of(x).ndim < 2:

@@ -1,4 +1,5 @@
 """Layers, one family per file."""
+from . import utils as utils
 from .activation import *
 from .adaptive import *
 from .attention import *
@@ -21,3 +22,6 @@ from .rearranging import *
 from .rnn import *
 from .transformer import *
 from .upsampling import *
+
+#: the classes, and not the files: ``nn.attention`` is another one than ``nn.modules.attention``
+__all__ = [name for name in dir() if name[0].isupper()]

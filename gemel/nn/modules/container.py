@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import operator
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import Any
 
@@ -260,12 +260,12 @@ def pairs(source: Any, owner: str) -> Iterable[tuple[str, Any]]:
     return found
 
 
-def _describe(value: Any) -> str:
-    """The line of a parameter container's printed form."""
+def _describe(value: Any, kind_of: Callable[[Any], str] = typename) -> str:
+    """The line of a parameter container's printed form; torch's list names the dtype, its dict the type."""
     if not isinstance(value, Tensor):
         return f"Object of type: {type(value).__name__}"
     kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
-    return f"{kind} containing: [{typename(value)} of size {'x'.join(map(str, value._value.type.shape))}]"
+    return f"{kind} containing: [{kind_of(value)} of size {'x'.join(map(str, value._value.type.shape))}]"
 
 
 def _as_parameter(value: Any) -> Any:
@@ -325,7 +325,7 @@ class ParameterList(Module):
         return self.extend(values)
 
     def extra_repr(self) -> str:
-        return "\n".join(f"  ({k}): {_describe(p)}" for k, p in enumerate(self))
+        return "\n".join(f"  ({k}): {_describe(p, lambda t: repr(t.dtype))}" for k, p in enumerate(self))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("ParameterList should not be called.")
