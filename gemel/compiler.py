@@ -27,7 +27,8 @@ from .engine.runtime.capture import Capture
 from .engine.runtime.decode import decode
 from .engine.runtime.trace import Value, local, record, scalar
 from .nn import Module
-from .tensor.core import TensorCore, apply, base_of, replace, set_grad, wrap
+from .tensor.core import TensorCore, base_of, replace, set_grad
+from .tensor.recording import apply, wrap
 from .tensor.storage import Cell
 from .tensor.tape import mode
 

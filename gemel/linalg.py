@@ -18,7 +18,6 @@ from .tensor.arithmetic import mul
 from .tensor.arranging import diagonal as _diagonal
 from .tensor.contraction import chain_of, matmul, matrix_power
 from .tensor.contraction import cross as _cross
-from .tensor.core import apply_named
 from .tensor.dims import wrap_dim
 from .tensor.elementwise import check_tensor, deliver
 from .tensor.factorization import (
@@ -50,6 +49,7 @@ from .tensor.factorization import (
     svdvals,
 )
 from .tensor.promotion import cast
+from .tensor.recording import apply_named
 from .tensor.reduction import norm as _norm
 from .tensor.reduction import reshaped, sum
 

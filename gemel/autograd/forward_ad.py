@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..tensor.core import Taped, TapedSpace, TensorCore, wrap
+from ..tensor.core import TensorCore
 from ..tensor.forward import Recording, push, reaches_before
+from ..tensor.recording import Taped, TapedSpace, wrap
 from ..tensor.tape import Edge, Start, _sequence
 
 __all__ = ["dual_level", "make_dual", "unpack_dual", "enter_dual_level", "exit_dual_level", "UnpackedDualTensor"]

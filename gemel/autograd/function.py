@@ -6,8 +6,9 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..tensor.core import TAPE, TapedSpace, TensorCore, check_writable, wrap
+from ..tensor.core import TensorCore, check_writable
 from ..tensor.differentiate import is_tensor
+from ..tensor.recording import TAPE, TapedSpace, wrap
 from ..tensor.tape import FREED, Edge, Node, Select, _sequence, mode, unpacked, watchers
 
 __all__ = ["Function", "FunctionCtx", "once_differentiable"]

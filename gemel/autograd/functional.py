@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..tensor.core import TAPE, Taped, TapedSpace
 from ..tensor.differentiate import grad, is_tensor
 from ..tensor.grad_mode import enable_grad, set_grad_enabled
+from ..tensor.recording import TAPE, Taped, TapedSpace
 from ..tensor.tape import mode
 
 __all__ = ["vjp", "jvp", "jacobian", "hessian", "hvp", "vhp"]

@@ -9,9 +9,10 @@ import numpy as np
 
 from ..engine.base import dtypes as dt
 from ..engine.runtime import executor
-from ..tensor.core import TAPE, from_array, wrap
+from ..tensor.core import from_array
 from ..tensor.differentiate import grad, is_tensor
 from ..tensor.grad_mode import enable_grad
+from ..tensor.recording import TAPE, wrap
 from . import functional
 from .functional import _taped, unit
 

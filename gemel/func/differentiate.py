@@ -10,10 +10,10 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..tensor.core import TAPE, Taped, TapedSpace, wrap
 from ..tensor.differentiate import starts_of
 from ..tensor.forward import Recording, push, reaches_before
 from ..tensor.grad_mode import enable_grad
+from ..tensor.recording import TAPE, Taped, TapedSpace, wrap
 from ..tensor.tape import Edge, Start, ValueSpace, _sequence, mode, run_backward
 from .tree import Structure, flatten, is_tensor
 

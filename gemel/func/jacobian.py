@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..engine.base.dtypes import int64
-from ..tensor.core import TAPE, TapedSpace
+from ..tensor.recording import TAPE, TapedSpace
 from .differentiate import _aux, _chosen, _split, jvp, vjp
 from .tree import Structure, flatten, is_tensor
 from .vmap import vmap

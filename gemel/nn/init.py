@@ -10,10 +10,11 @@ import numpy as np
 
 from ..engine.base import dtypes as dt
 from ..engine.base.dtypes import DType
-from ..tensor.core import apply_named, from_array, wrap
+from ..tensor.core import from_array
 from ..tensor.creation import full, ones, zeros
 from ..tensor.grad_mode import no_grad
 from ..tensor.random import Generator, rand, randn
+from ..tensor.recording import apply_named, wrap
 
 __all__ = [
     "calculate_gain", "constant", "constant_", "dirac", "dirac_", "eye", "eye_", "kaiming_normal", "kaiming_normal_",

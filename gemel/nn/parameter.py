@@ -7,7 +7,8 @@ import numpy as np
 
 from ..engine.base import dtypes as dt
 from ..engine.runtime.trace import hold
-from ..tensor.core import apply_named, from_array, public, wrap
+from ..tensor.core import from_array
+from ..tensor.recording import apply_named, public, wrap
 from ..tensor.tape import Accumulate
 from ..tensor.tensor import Tensor
 

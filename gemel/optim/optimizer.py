@@ -29,7 +29,8 @@ from ..nn.modules.hooks import RemovableHandle, add_hook
 from ..nn.modules.module import typename
 from ..nn.modules.tree import clear_grad
 from ..nn.parameter import fresh_copy
-from ..tensor.core import from_array, replace, wrap
+from ..tensor.core import from_array, replace
+from ..tensor.recording import wrap
 from ..tensor.tape import Accumulate, mode
 from ..tensor.tensor import Tensor
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from ..engine.base import dtypes as dt
 from ..engine.device import memory
-from ..tensor.core import from_array, from_buffer, wrap
+from ..tensor.core import from_array, from_buffer
+from ..tensor.recording import wrap
 
 
 class Source:

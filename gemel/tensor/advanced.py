@@ -14,7 +14,8 @@ from ..engine.base.errors import ShapeError
 from ..engine.device.memory import Buffer
 from ..engine.runtime import executor
 from ..engine.runtime.trace import local
-from .core import TENSOR_CLASSES, apply_named, from_array, wrap
+from .core import TENSOR_CLASSES, from_array
+from .recording import apply_named, wrap
 
 SMALL = 1 << 14  # elements of an index in memory that are looked at when it is used
 

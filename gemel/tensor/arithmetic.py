@@ -9,7 +9,7 @@ from ..engine.base.dtypes import DType
 from ..engine.base.errors import DTypeError
 from ..engine.ir.op import op
 from ..engine.ir.primitives import ROWS
-from .core import TENSOR_CLASSES, apply, apply_named, wrap
+from .core import TENSOR_CLASSES
 from .elementwise import (
     apply_scalar,
     check_operand,
@@ -33,6 +33,7 @@ from .promotion import (
     plain,
     together,
 )
+from .recording import apply, apply_named, wrap
 
 __all__ = [
     "add", "sub", "subtract", "rsub", "mul", "multiply", "div", "divide", "true_divide", "floor_divide", "remainder",

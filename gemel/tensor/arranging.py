@@ -8,10 +8,11 @@ import numpy as np
 
 from ..engine.base.errors import ShapeError, UnsupportedError
 from ..engine.ir.types import row_major
-from .core import TENSOR_CLASSES, apply_named, beyond, from_array, whole_storage, wrap
+from .core import TENSOR_CLASSES, beyond, from_array, whole_storage
 from .dims import named, sizes_of, wrap_dim, wrap_dims
 from .indexing import fitted, put_values
 from .movement import layout_of, permute, reshape, transpose, unsqueeze
+from .recording import apply_named, wrap
 from .storage import Diagonal, Strided, Unfold, is_injective
 from .tape import mode
 

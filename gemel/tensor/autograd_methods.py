@@ -7,8 +7,9 @@ from typing import Any
 
 from . import differentiate
 from .alias import DATA, DETACHED
-from .core import Info, apply_named, set_grad, take_along
+from .core import Info, set_grad, take_along
 from .hooks import RemovableHandle
+from .recording import apply_named
 from .tape import Accumulate, Select
 
 

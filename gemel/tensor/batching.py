@@ -13,7 +13,7 @@ from ..engine.ir.types import TensorType
 from ..engine.runtime import batched
 from ..engine.runtime.batched import Level
 from ..engine.runtime.trace import BUILDER
-from .core import TAPE, Taped, wrap
+from .recording import TAPE, Taped, wrap
 from .tape import FREED, Accumulate, Edge, Node, Select, Start, _sequence, run_backward
 
 

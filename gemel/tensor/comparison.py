@@ -11,9 +11,10 @@ from ..engine.base import dtypes as dt
 from ..engine.base.dtypes import DType
 from ..engine.base.errors import DTypeError
 from ..engine.runtime import executor
-from .core import TENSOR_CLASSES, apply_named
+from .core import TENSOR_CLASSES
 from .elementwise import check_operand, check_tensor, deliver, fast_binary, in_place, promoted
 from .promotion import SCALAR_NAMES, cast, common_dtype, is_number, plain, together
+from .recording import apply_named
 
 __all__ = [
     "eq", "ne", "not_equal", "lt", "less", "le", "less_equal", "gt", "greater", "ge", "greater_equal", "equal",

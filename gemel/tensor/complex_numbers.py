@@ -6,9 +6,10 @@ from typing import Any
 
 from ..engine.base import dtypes as dt
 from ..engine.base.errors import DTypeError, ShapeError
-from .core import TENSOR_CLASSES, apply_named
+from .core import TENSOR_CLASSES
 from .creation import into, type_of
 from .promotion import broadcast_shapes, expand
+from .recording import apply_named
 from .storage import Lens, Part
 
 __all__ = ["angle", "complex", "conj", "conj_physical", "imag", "polar", "real", "resolve_conj", "resolve_neg",

@@ -11,11 +11,12 @@ from ..engine.ir.op import op
 from ..engine.ir.primitives import ROWS
 from .arithmetic import add, mul
 from .arranging import diagonal
-from .core import TENSOR_CLASSES, apply, apply_named
+from .core import TENSOR_CLASSES
 from .dims import wrap_dim
 from .elementwise import check_tensor, deliver, in_place
 from .movement import permute
 from .promotion import SCALAR_NAMES, expand
+from .recording import apply, apply_named
 from .reduction import reshaped
 from .reduction import sum as sum_of
 

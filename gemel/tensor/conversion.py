@@ -9,8 +9,9 @@ import numpy as np
 from ..engine.base import dtypes as dt
 from ..engine.base.dtypes import DType
 from ..engine.runtime import executor
-from .core import TENSOR_CLASSES, apply_named, export, from_array, wrap
+from .core import TENSOR_CLASSES, export, from_array
 from .devices import check_device, device, memory_format
+from .recording import apply_named, wrap
 
 __all__ = ["clone"]
 

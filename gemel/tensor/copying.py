@@ -10,7 +10,8 @@ from ..engine.base import dtypes as dt
 from ..engine.base.errors import UnsupportedError
 from ..engine.runtime import executor
 from ..engine.runtime.trace import BUILDER
-from .core import _whole, from_array, public, wrap
+from .core import _whole, from_array
+from .recording import public, wrap
 from .tape import Accumulate
 
 __all__: list[str] = []

@@ -13,10 +13,11 @@ from ..engine.ir.builder import constant_op
 from ..engine.ir.op import op
 from ..engine.ir.primitives import ROWS
 from ..engine.runtime.trace import BUILDER, Value, record, record_one, scalar
-from .core import TENSOR_CLASSES, share_array, wrap
+from .core import TENSOR_CLASSES, share_array
 from .devices import check_device, strided
 from .dims import named
 from .factory import check_dtype, size_argument, value_of
+from .recording import wrap
 from .tape import Accumulate
 from .typeinfo import get_default_dtype, scalar_dtype
 

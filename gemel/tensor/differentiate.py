@@ -7,7 +7,8 @@ from typing import Any
 
 from ..engine.base import dtypes as dt
 from ..engine.runtime.trace import mark as mark_trace
-from .core import TAPE, TapedSpace, TensorCore
+from .core import TensorCore
+from .recording import TAPE, TapedSpace
 from .tape import Accumulate, Edge, Select, ValueSpace, run_backward
 
 Tensors = Any  # a tensor or a sequence of tensors

@@ -19,7 +19,7 @@ from ..engine.ir.primitives import ROWS
 from ..engine.ir.types import TensorType, tensor_type
 from ..engine.runtime.trace import Value, adopt, local, new_trace, recorded
 from ..engine.runtime.trace import scalar as number
-from .core import TENSOR_CLASSES, apply, apply_one, public, wrap
+from .core import TENSOR_CLASSES
 from .dims import remembered
 from .promotion import (
     as_tensor,
@@ -35,6 +35,7 @@ from .promotion import (
     plain,
     together,
 )
+from .recording import apply, apply_one, public, wrap
 from .tape import Node, _sequence, mode, watchers
 from .typeinfo import get_default_dtype
 

@@ -16,10 +16,11 @@ from ..engine.interpreter.linalg import LinAlgError
 from ..engine.runtime import executor
 from ..engine.runtime.trace import local
 from . import return_types
-from .core import apply_named, from_array, wrap
+from .core import from_array
 from .creation import eye, zeros
 from .elementwise import check_tensor, deliver, delivering
 from .promotion import broadcast_shapes, cast, expand
+from .recording import apply_named, wrap
 
 __all__ = [
     "LinAlgError", "cholesky", "cholesky_ex", "det", "eig", "eigh", "eigvals", "eigvalsh", "householder_product", "inv",

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..engine.autodiff.forward import tangents_of
-from .core import TAPE, Taped, TapedSpace
+from .recording import TAPE, Taped, TapedSpace
 from .tape import Accumulate, Edge, Node, Select, Start, mode, run_backward, watchers
 
 

@@ -13,7 +13,7 @@ from ..engine.ir.primitives import ROWS
 from . import return_types
 from .arithmetic import div, mul
 from .comparison import eq
-from .core import TENSOR_CLASSES, apply, apply_named, wrap
+from .core import TENSOR_CLASSES
 from .elementwise import apply_scalar, check_operand, check_tensor, deliver, delivering, in_place, unary
 from .promotion import (
     SCALAR_NAMES,
@@ -26,6 +26,7 @@ from .promotion import (
     plain,
     together,
 )
+from .recording import apply, apply_named, wrap
 from .tape import mode
 
 __all__ = [

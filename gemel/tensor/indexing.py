@@ -10,9 +10,10 @@ from ..engine.ir.op import Op, op
 from ..engine.ir.primitives import ROWS
 from ..engine.ir.types import TensorType
 from .advanced import as_index, check_mask, in_bounds, resolve, result_shape
-from .core import TENSOR_CLASSES, apply_named, apply_one, check_writable
+from .core import TENSOR_CLASSES, check_writable
 from .dims import remembered
 from .promotion import SCALAR_NAMES, number_tensor
+from .recording import apply_named, apply_one
 from .storage import Lens, Window, reshape_lens, result_of
 
 __all__ = ["index_put"]

@@ -14,10 +14,11 @@ from ..engine.ir.types import Shape, TensorType
 from ..engine.runtime.trace import scalar
 from .alias import PLAIN, SIBLINGS
 from .arranging import atleast_1d, atleast_2d, atleast_3d
-from .core import TENSOR_CLASSES, apply, apply_named, wrap
+from .core import TENSOR_CLASSES
 from .dims import remembered, wrap_dim
 from .movement import broadcast_to, reshape
 from .promotion import broadcast_shapes
+from .recording import apply, apply_named, wrap
 from .storage import Lens, reshape_lens, static_lens
 
 __all__ = [

@@ -11,9 +11,10 @@ from ..engine.ir.op import op
 from ..engine.ir.primitives import ROWS
 from ..engine.runtime import executor
 from .advanced import fits
-from .core import TENSOR_CLASSES, apply, apply_named, from_array, wrap
+from .core import TENSOR_CLASSES, from_array
 from .indexing import fitted
 from .promotion import SCALAR_NAMES, broadcast_shapes, cast, together
+from .recording import apply, apply_named, wrap
 
 __all__ = [
     "argwhere", "masked_fill", "masked_scatter", "masked_select", "nonzero", "tril", "tril_indices", "triu",

@@ -7,12 +7,12 @@ from ..engine.base import dtypes as dt
 from ..engine.base.errors import ShapeError
 from . import factorization as linalg
 from . import return_types
-from .core import apply_named
 from .creation import eye, zeros
 from .elementwise import check_tensor, deliver, delivering
 from .factorization import det, matrix_exp
 from .joining import cat
 from .random import randn
+from .recording import apply_named
 
 __all__ = ["cholesky", "cholesky_inverse", "cholesky_solve", "det", "geqrf", "inverse", "logdet", "lu", "lu_solve",
            "lu_unpack", "matrix_exp", "orgqr", "ormqr", "pca_lowrank", "pinverse",

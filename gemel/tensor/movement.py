@@ -17,8 +17,9 @@ from ..engine.ir.types import Shape, TensorType, row_major
 from ..engine.runtime.trace import scalar
 from . import storage
 from .alias import Alias
-from .core import apply_named, check_writable, counted, wrap
+from .core import check_writable, counted
 from .dims import infer_size, remembered, sizes_of, wrap_dim, wrap_dims
+from .recording import apply_named, wrap
 from .storage import Lens, Reshape, expand_lens, permute_lens, reshape_lens, sharing, view_strides
 from .tape import Accumulate, mode
 

@@ -7,9 +7,9 @@ from typing import Any
 from ..engine.base import dtypes as dt
 from ..engine.base.dtypes import DType
 from ..engine.base.errors import DTypeError
-from .core import apply_named
 from .elementwise import check_tensor, deliver, in_place, same, unary
 from .promotion import SCALAR_NAMES
+from .recording import apply_named
 
 __all__ = [
     "abs", "absolute", "sign", "sgn", "floor", "ceil", "trunc", "fix", "round", "frac", "sqrt", "rsqrt", "exp", "exp2",

@@ -17,8 +17,9 @@ from ..engine.ir.op import Op, op
 from ..engine.ir.primitives import ROWS
 from ..engine.ir.types import Shape, TensorType, tensor_type
 from ..engine.runtime.trace import Value, scalar
-from .core import TENSOR_CLASSES, apply, apply_named, from_array, wrap
+from .core import TENSOR_CLASSES, from_array
 from .dims import remembered
+from .recording import apply, apply_named, wrap
 from .typeinfo import default_complex, get_default_dtype
 
 #: torch's names of element types in error messages

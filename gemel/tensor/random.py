@@ -21,11 +21,12 @@ from ..engine.base.errors import DTypeError, ShapeError
 from ..engine.base.forks import fork_lock
 from ..engine.runtime.batched import batched_stream
 from ..engine.runtime.trace import BUILDER, Value, local, scalar
-from .core import TENSOR_CLASSES, from_array, wrap
+from .core import TENSOR_CLASSES, from_array
 from .creation import chosen, finish, into, type_of
 from .devices import check_device, device
 from .dims import named
 from .factory import check_dtype, size_argument
+from .recording import wrap
 
 __all__ = ["Generator", "default_generator", "manual_seed", "seed", "initial_seed", "get_rng_state", "set_rng_state",
            "rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "poisson",

@@ -13,10 +13,11 @@ from ..engine.ir.primitives import ROWS
 from ..engine.ir.types import TensorType
 from . import return_types
 from .comparison import maximum, minimum
-from .core import TENSOR_CLASSES, apply, apply_named
+from .core import TENSOR_CLASSES
 from .dims import numpy_names, wrap_dim, wrap_dims
 from .elementwise import check_tensor, deliver, delivering
 from .promotion import SCALAR_NAMES, cast, full
+from .recording import apply, apply_named
 
 __all__ = [
     "sum", "nansum", "mean", "nanmean", "prod", "amax", "amin", "aminmax", "max", "min", "argmax", "argmin", "any",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..engine.runtime.trace import Value
-from .core import wrap
+from .recording import wrap
 from .tape import Node, Packed, watchers
 
 

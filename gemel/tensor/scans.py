@@ -7,10 +7,10 @@ from ..engine.base import dtypes as dt
 from ..engine.base.dtypes import DType
 from ..engine.base.errors import DTypeError
 from . import return_types
-from .core import apply_named
 from .dims import wrap_dim
 from .elementwise import check_tensor, deliver, delivering, in_place
 from .promotion import SCALAR_NAMES, cast, inexact
+from .recording import apply_named
 from .reduction import reshaped, with_axis
 
 __all__ = ["cumsum", "cumprod", "cummax", "cummin", "logcumsumexp", "diff"]

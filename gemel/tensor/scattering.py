@@ -9,10 +9,11 @@ import numpy as np
 from ..engine.base import dtypes as dt
 from ..engine.base.errors import DTypeError, ShapeError, UnsupportedError
 from .advanced import out_of, ready_numbers
-from .core import TENSOR_CLASSES, apply_named
+from .core import TENSOR_CLASSES
 from .dims import wrap_dim
 from .indexing import fitted, put_values
 from .promotion import broadcast_shapes
+from .recording import apply_named
 from .tape import mode as grad_mode
 
 __all__ = [

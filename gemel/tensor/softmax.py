@@ -5,9 +5,9 @@ from typing import Any
 
 from ..engine.base.dtypes import DType
 from ..engine.base.errors import DTypeError
-from .core import apply_named
 from .dims import wrap_dim
 from .promotion import SCALAR_NAMES, cast
+from .recording import apply_named
 
 __all__ = ["log_softmax", "softmax"]
 

@@ -9,9 +9,10 @@ from ..engine.base import dtypes as dt
 from ..engine.base.errors import DTypeError, ShapeError
 from ..engine.runtime import executor
 from . import return_types
-from .core import TENSOR_CLASSES, apply_named, from_array, wrap
+from .core import TENSOR_CLASSES, from_array
 from .elementwise import check_tensor, deliver, delivering
 from .promotion import SCALAR_NAMES, as_tensor, cast, common_dtype, full, number_tensor
+from .recording import apply_named, wrap
 from .reduction import axes_of, one_axis, reshaped, with_axis, with_index
 
 __all__ = [

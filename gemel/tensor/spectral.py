@@ -13,12 +13,13 @@ from ..engine.base.dtypes import DType
 from ..engine.base.errors import DTypeError, ShapeError
 from .arranging import roll
 from .complex_numbers import view_as_real
-from .core import apply_named, from_array, wrap
+from .core import from_array
 from .creation import chosen, finish, zeros
 from .dims import wrap_dim
 from .elementwise import check_tensor, deliver
 from .joining import cat
 from .promotion import SCALAR_NAMES, cast
+from .recording import apply_named, wrap
 from .typeinfo import get_default_dtype
 
 __all__ = ["istft", "stft"]

@@ -13,12 +13,13 @@ from ..engine.base.errors import DTypeError, ShapeError
 from ..engine.runtime import executor
 from . import return_types
 from .complex_numbers import complex
-from .core import TENSOR_CLASSES, from_array, wrap
+from .core import TENSOR_CLASSES, from_array
 from .creation import arange, zeros
 from .dims import wrap_dim
 from .elementwise import check_tensor, deliver, delivering, in_place
 from .masking import where
 from .promotion import SCALAR_NAMES, broadcast_shapes, expand
+from .recording import wrap
 from .reduction import norm
 
 __all__ = ["cdist", "corrcoef", "cov", "dist", "histogram", "histogramdd", "renorm", "vander"]

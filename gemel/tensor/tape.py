@@ -38,7 +38,7 @@ def _unset(*_: Any) -> Any:
     raise AssertionError("tensor.core has not been imported")
 
 
-#: set by ``tensor.core``: (value, edge) -> Tensor; (leaf, gradient): add to ``.grad``
+#: set by ``tensor.recording``: (value, edge) -> Tensor; by ``tensor.core``: (leaf, gradient): add to ``.grad``
 make_tensor: Callable[[Any, Any], Any] = _unset
 set_grad: Callable[[Any, Any], None] = _unset
 

@@ -13,7 +13,7 @@ from .complex_numbers import ComplexMethods
 from .contraction import ContractionMethods
 from .conversion import ConversionMethods
 from .copying import CopyingMethods
-from .core import TENSOR_CLASSES, TensorCore, public
+from .core import TENSOR_CLASSES, TensorCore
 from .creation import CreationMethods
 from .functions import FunctionMethods
 from .indexing import IndexingMethods
@@ -25,6 +25,7 @@ from .movement import MovementMethods
 from .pointwise import PointwiseMethods
 from .printing import PrintingMethods
 from .random import RandomMethods
+from .recording import public
 from .reduction import ReductionMethods
 from .scans import ScanMethods
 from .scattering import ScatteringMethods

@@ -11,11 +11,12 @@ from ..engine.base import dtypes as dt
 from ..engine.runtime import executor
 from . import arranging, joining, movement, promotion
 from .alias import Alias
-from .core import TENSOR_CLASSES, apply_named, base_of, from_array, wrap
+from .core import TENSOR_CLASSES, base_of, from_array
 from .devices import Size
 from .dims import sizes_of
 from .indexing import index_put_
 from .masking import nonzero
+from .recording import apply_named, wrap
 from .scattering import put
 from .writing import fill_, zero_
 

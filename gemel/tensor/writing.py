@@ -3,8 +3,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .core import TENSOR_CLASSES, apply_named, check_writable, overwritten
+from .core import TENSOR_CLASSES, check_writable, overwritten
 from .indexing import fitted
+from .recording import apply_named
 from .storage import Diagonal
 
 

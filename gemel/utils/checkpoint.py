@@ -9,9 +9,10 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 from ..engine.runtime.trace import settle
-from ..tensor.core import TensorCore, wrap
+from ..tensor.core import TensorCore
 from ..tensor.grad_mode import enable_grad, is_grad_enabled
 from ..tensor.random import fork_rng, get_rng_state, set_rng_state
+from ..tensor.recording import wrap
 from ..tensor.saved_hooks import saved_tensors_hooks
 
 __all__ = ["checkpoint", "checkpoint_sequential", "CheckpointError", "noop_context_fn"]

@@ -12,7 +12,7 @@ import numpy as np
 
 import gemel
 import gemel.nn.functional as F
-from gemel.tensor.core import apply_named
+from gemel.tensor.recording import apply_named
 from tests.null.primitive_samples import apart, between, normal, other
 
 Array = np.ndarray

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from gemel.tensor.core import from_array, wrap
+from gemel.tensor.core import from_array
+from gemel.tensor.recording import wrap
 
 
 def leaf(values: Any, requires_grad: bool = True, dtype: Any = np.float64) -> Any:

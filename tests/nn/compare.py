@@ -9,7 +9,8 @@ import torch
 
 from gemel.engine.base import dtypes as dt
 from gemel.engine.runtime.trace import BUILDER, local
-from gemel.tensor.core import TENSOR_CLASSES, from_array, wrap
+from gemel.tensor.core import TENSOR_CLASSES, from_array
+from gemel.tensor.recording import wrap
 from gemel.tensor.tape import ValueSpace, run_backward
 
 RTOL = {"float64": 1e-10, "float32": 2e-5, "bfloat16": 1.6e-2, "float16": 2e-3}

@@ -9,7 +9,7 @@ import gemel
 from gemel import debug, nn, optim
 from gemel.engine.base.errors import CheckError, UnsupportedError
 from gemel.engine.base.flags import override
-from gemel.tensor.core import apply_named
+from gemel.tensor.recording import apply_named
 
 SHAPES = ((3, 4), (5,), ())
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 import numpy as np
 
 import gemel
-from gemel.tensor.core import from_array, wrap
+from gemel.tensor.core import from_array
+from gemel.tensor.recording import wrap
 
 
 def test_forward_and_backward():

@@ -14,7 +14,8 @@ import torch
 
 import gemel
 from gemel.engine.base.flags import override
-from gemel.tensor.core import from_array, wrap
+from gemel.tensor.core import from_array
+from gemel.tensor.recording import wrap
 
 FLOATS = ("float32", "float64")
 INTS = ("int64", "int32", "int16", "int8", "uint8")

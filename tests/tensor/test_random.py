@@ -274,8 +274,8 @@ def test_errors_as_torch(code, error):
 def test_dropout_draws_the_mask_again_for_its_gradient():
     from gemel.engine.base import dtypes as dt
     from gemel.engine.runtime.trace import scalar
-    from gemel.tensor.core import apply_named, wrap
     from gemel.tensor.random import stream
+    from gemel.tensor.recording import apply_named, wrap
     x = gemel.randn(N, requires_grad=True)
     key, counter = map(wrap, stream())
     p, scale = wrap(scalar(0.25, dt.float32)), wrap(scalar(1 / 0.75, dt.float32))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...engine.base import dtypes as dt
-from ...tensor.core import apply_named
+from ...tensor.recording import apply_named
 from ...tensor.softmax import log_softmax as log_softmax_along
 from ...tensor.softmax import softmax as softmax_along
 from .common import (

@@ -9,11 +9,11 @@ from ...engine.base import dtypes as dt
 from ...engine.base.errors import ShapeError
 from ...engine.ir.types import Shape
 from ...tensor.contraction import matmul
-from ...tensor.core import apply_named
 from ...tensor.creation import zeros
 from ...tensor.dims import remembered
 from ...tensor.joining import cat
 from ...tensor.promotion import broadcast_shapes
+from ...tensor.recording import apply_named
 from ..attention import check_allowed
 from .activation import softmax
 from .common import cast, check_floating, check_tensor, expand, number, reshape, type_of

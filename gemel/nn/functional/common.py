@@ -8,8 +8,9 @@ from ...engine.base import dtypes as dt
 from ...engine.base.errors import ShapeError, UnsupportedError
 from ...engine.ir.types import TensorType
 from ...engine.runtime.trace import scalar
-from ...tensor.core import TAPE, TENSOR_CLASSES, Taped, apply_named, wrap
+from ...tensor.core import TENSOR_CLASSES
 from ...tensor.promotion import broadcast_shapes
+from ...tensor.recording import TAPE, Taped, apply_named, wrap
 
 REDUCTIONS = ("none", "mean", "sum")
 

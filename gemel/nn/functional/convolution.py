@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...engine.base.errors import ShapeError
-from ...tensor.core import apply_named
+from ...tensor.recording import apply_named
 from .common import batched, check_tensor, given, tuple_of, type_of, unbatched
 
 __all__ = ["conv1d", "conv2d", "conv3d", "conv_tbc", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]

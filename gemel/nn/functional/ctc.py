@@ -7,7 +7,8 @@ import numpy as np
 
 from ...engine.base import dtypes as dt
 from ...engine.base.errors import ShapeError
-from ...tensor.core import TENSOR_CLASSES, apply_named, from_array, wrap
+from ...tensor.core import TENSOR_CLASSES, from_array
+from ...tensor.recording import apply_named, wrap
 from .common import cast, check_floating, check_tensor, legacy_reduction, reshape, type_of
 
 __all__ = ["ctc_loss"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...engine.base.errors import ShapeError
-from ...tensor.core import apply_named
+from ...tensor.recording import apply_named
 from .common import axis_of, broadcast, check_floating, number, reshape, type_of
 
 __all__ = ["cosine_similarity", "pairwise_distance", "pdist"]

@@ -5,7 +5,7 @@ import warnings
 from typing import Any
 
 from ...engine.base.errors import ShapeError
-from ...tensor.core import apply_named
+from ...tensor.recording import apply_named
 from .common import check_floating, check_tensor, in_place, number, type_of
 from .random import stream
 

@@ -7,8 +7,8 @@ from typing import Any
 from ...engine.base import dtypes as dt
 from ...engine.base.errors import ShapeError
 from ...engine.runtime.trace import BUILDER
-from ...tensor.core import apply_named, wrap
 from ...tensor.grad_mode import no_grad
+from ...tensor.recording import apply_named, wrap
 from ...tensor.scattering import _checked, refuse_sparse_gradient
 from .common import cast, check_tensor, checked_type, number, refuse_kind, reshape, type_of
 

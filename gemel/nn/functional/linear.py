@@ -4,7 +4,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...engine.base.errors import ShapeError
-from ...tensor.core import apply_named
+from ...tensor.recording import apply_named
 from .common import check_floating, check_same_dtype, check_tensor, given, type_of
 
 __all__ = ["bilinear", "linear"]

@@ -7,8 +7,8 @@ from typing import Any
 
 from ...engine.base.errors import DTypeError, ShapeError
 from ...engine.runtime.trace import BUILDER
-from ...tensor.core import apply_named, wrap
 from ...tensor.promotion import broadcast_shapes
+from ...tensor.recording import apply_named, wrap
 from .common import (
     broadcast,
     cast,

@@ -9,8 +9,8 @@ import numpy as np
 from ...engine.base import dtypes as dt
 from ...engine.base.errors import ShapeError
 from ...engine.ir.types import TensorType
-from ...tensor.core import apply_named, wrap
 from ...tensor.dims import remembered
+from ...tensor.recording import apply_named, wrap
 from .common import (
     axis_of,
     cast,

@@ -9,7 +9,8 @@ import numpy as np
 
 from ...engine.base.errors import ShapeError
 from ...engine.runtime.trace import scalar
-from ...tensor.core import apply_named, from_array, wrap
+from ...tensor.core import from_array
+from ...tensor.recording import apply_named, wrap
 from .common import check_tensor, type_of
 
 __all__ = ["pad"]

@@ -7,8 +7,8 @@ from typing import Any
 from ...engine.base.dtypes import compute_type
 from ...engine.base.errors import ShapeError
 from ...engine.composites.resampling import Along
-from ...tensor.core import apply_named
 from ...tensor.random import rand
+from ...tensor.recording import apply_named
 from .common import batched, cast, check_floating, check_tensor, number, reshape, tuple_of, type_of, unbatched
 
 _BY_DIMENSION = ("avg_pool", "max_pool", "lp_pool", "max_unpool", "adaptive_avg_pool", "adaptive_max_pool")

@@ -3,8 +3,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...tensor.core import wrap
 from ...tensor.random import stream as draw
+from ...tensor.recording import wrap
 
 
 def stream() -> tuple[Any, Any]:

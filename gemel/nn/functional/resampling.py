@@ -8,7 +8,7 @@ from typing import Any
 from ...engine.base import dtypes as dt
 from ...engine.base.errors import ShapeError, UnsupportedError
 from ...engine.composites.resampling import Along
-from ...tensor.core import apply_named
+from ...tensor.recording import apply_named
 from .common import check_tensor, type_of
 
 __all__ = ["interpolate", "upsample", "upsample_bilinear", "upsample_nearest"]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...engine.base.errors import ShapeError
-from ...tensor.core import apply_named
 from ...tensor.creation import linspace
+from ...tensor.recording import apply_named
 from .common import check_floating, reshape, type_of
 
 __all__ = ["affine_grid", "grid_sample"]

@@ -9,7 +9,8 @@ import numpy as np
 
 from ...engine.base.errors import ShapeError
 from ...engine.runtime.trace import BUILDER
-from ...tensor.core import apply_named, from_array, wrap
+from ...tensor.core import from_array
+from ...tensor.recording import apply_named, wrap
 from .common import check_tensor, reshape, tuple_of, type_of
 from .padding import pad
 

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...engine.base.dtypes import DType
-from ...tensor.core import apply_named
 from ...tensor.creation import empty, zeros
 from ...tensor.joining import cat, stack
+from ...tensor.recording import apply_named
 from ...tensor.scattering import index_select
 from .. import functional as F
 from .. import init

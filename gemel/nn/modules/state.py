@@ -7,7 +7,8 @@ from collections import OrderedDict, namedtuple
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ...tensor.core import apply_named, replace, wrap
+from ...tensor.core import replace
+from ...tensor.recording import apply_named, wrap
 from ...tensor.tape import mode
 from ...tensor.tensor import Tensor
 from ..parameter import Parameter, fresh_copy, is_lazy

@@ -8,10 +8,10 @@ from typing import Any
 
 from ...engine.base import dtypes as dt
 from ...engine.runtime.trace import scalar
-from ...tensor.core import apply_named, wrap
 from ...tensor.creation import zeros
 from ...tensor.grad_mode import no_grad
 from ...tensor.joining import stack
+from ...tensor.recording import apply_named, wrap
 from ...tensor.tensor import Tensor
 
 __all__ = ["clip_grad_norm", "clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm"]

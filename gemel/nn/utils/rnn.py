@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...engine.base import dtypes as dt
-from ...tensor.core import apply_named, from_array, wrap
+from ...tensor.core import from_array
 from ...tensor.creation import full
 from ...tensor.joining import stack
+from ...tensor.recording import apply_named, wrap
 from ...tensor.scattering import index_select
 from ...tensor.tensor import Tensor
 
