@@ -116,7 +116,8 @@ def __getattr__(name: str) -> Any:
         return getattr(Tensor, name)
     if name.startswith("_foreach_"):
         return getattr(importlib.import_module(".tensor.foreach", __name__), name)
-    raise AttributeError(f"module 'gemel' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
+    why = ": there are no sparse tensors" if name.startswith("sparse_") else ""
+    raise AttributeError(f"module 'gemel' has no attribute {name!r}{why}", name=name, obj=sys.modules[__name__])
 
 
 def __dir__() -> list[str]:

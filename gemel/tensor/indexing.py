@@ -4,6 +4,8 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+import numpy as np
+
 from ..engine.base import dtypes as dt
 from ..engine.base.errors import DTypeError, ShapeError
 from ..engine.ir.op import Op, op
@@ -27,6 +29,16 @@ def is_basic(item: Any) -> bool:
     if kind is int or kind is slice or item is None or item is Ellipsis:
         return True
     return kind is not bool and hasattr(item, "__index__") and kind not in TENSOR_CLASSES and not hasattr(item, "ndim")
+
+
+def is_position(item: Any) -> bool:
+    """Is ``item`` an integer of NumPy's, alone or as an array without axes? It makes a view, as an int does."""
+    return isinstance(item, np.integer) or isinstance(item, np.ndarray) and not item.ndim and item.dtype.kind in "iu"
+
+
+def plain_position(item: Any) -> Any:
+    """The int of an integer of NumPy's; anything else is itself."""
+    return int(item) if is_position(item) else item
 
 
 def _too_many(index: Any, ndim: int) -> IndexError:
@@ -129,6 +141,8 @@ def getitem(self: Any, index: Any) -> Any:
     for item in items:
         kind = item.__class__
         if kind is not int and kind is not slice and not is_basic(item):
+            if is_position(item):
+                return getitem(self, tuple(map(plain_position, items)))
             return _get_advanced(self, items)
     return self._view(*basic_lenses(items, self._value.type.shape))
 
@@ -194,7 +208,10 @@ def setitem(self: Any, index: Any, value: Any) -> None:
     items = index if index.__class__ is tuple else (index,)
     for item in items:
         if not is_basic(item):
-            _set_advanced(self, items, value)
+            if is_position(item):
+                setitem(self, tuple(map(plain_position, items)), value)
+            else:
+                _set_advanced(self, items, value)
             return
     kind = self._value.type
     lenses = basic_lenses(items, kind.shape)

@@ -15,7 +15,8 @@ from ..engine.runtime.trace import scalar
 from .alias import PLAIN, SIBLINGS
 from .arranging import atleast_1d, atleast_2d, atleast_3d
 from .core import TENSOR_CLASSES
-from .dims import remembered, wrap_dim
+from .dims import numpy_names, remembered, wrap_dim
+from .elementwise import deliver
 from .movement import broadcast_to, reshape
 from .promotion import broadcast_shapes
 from .recording import apply, apply_named, wrap
@@ -57,8 +58,8 @@ def cast_all(tensors: Sequence[Any]) -> list[Any]:
     return [x if x._value.type.dtype is dtype else apply_named("cast", x, attrs=(dtype,)) for x in tensors]
 
 
-def cat(tensors: Any, dim: int = 0) -> Any:
-    """Join tensors along an existing axis; dtypes are promoted.
+def cat(tensors: Any, dim: Any = None, *, axis: int | None = None, out: Any = None) -> Any:
+    """Join tensors along an existing axis (``dim``, or ``axis``; the first by default); dtypes are promoted.
 
     Raises:
         RuntimeError: sizes differ in another axis than ``dim``.
@@ -69,13 +70,19 @@ def cat(tensors: Any, dim: int = 0) -> Any:
     torch: ``cat``
     """
     parts = _tensors(tensors, "cat")
-    casts, the_op = _joining(dim, *[x._value.type for x in parts])
+    casts, the_op = _joining(_along("cat", dim, axis), *[x._value.type for x in parts])
     if the_op is None:  # nothing but the one empty tensor
-        return parts[0]._view(reshape_lens((0,), (0,)))
+        return deliver(parts[0]._view(reshape_lens((0,), (0,))), out, "cat")
     for n, steps in casts:
         for step in steps:
             parts[n] = apply(step, parts[n])
-    return apply(the_op, *parts)
+    return deliver(apply(the_op, *parts), out, "cat")
+
+
+def _along(name: str, dim: Any, axis: Any) -> Any:
+    """The axis that is named in one of two ways, else the first."""
+    dim, _ = numpy_names(name, dim, axis) if axis is not None else (dim, None)
+    return 0 if dim is None else dim
 
 
 @remembered
@@ -106,27 +113,27 @@ def _joining(dim: int, *types: TensorType) -> tuple[list[tuple[int, list[Op]]], 
     return [(n, found) for n, found in enumerate(steps) if found], op(ROWS["cat"], axis)
 
 
-def concat(tensors: Any, dim: int = 0) -> Any:
+def concat(tensors: Any, dim: Any = None, *, axis: int | None = None, out: Any = None) -> Any:
     """:func:`cat` by another name. torch: ``concat``"""
-    return cat(tensors, dim)
+    return cat(tensors, dim, axis=axis, out=out)
 
 
-def concatenate(tensors: Any, dim: int = 0) -> Any:
+def concatenate(tensors: Any, dim: Any = None, *, axis: int | None = None, out: Any = None) -> Any:
     """:func:`cat` by NumPy's name. torch: ``concatenate``"""
-    return cat(tensors, dim)
+    return cat(tensors, dim, axis=axis, out=out)
 
 
-def stack(tensors: Any, dim: int = 0) -> Any:
-    """Join tensors of one shape along a new axis.
+def stack(tensors: Any, dim: Any = None, *, axis: int | None = None, out: Any = None) -> Any:
+    """Join tensors of one shape along a new axis (``dim``, or ``axis``; the first by default).
 
     torch: ``stack``
     """
     parts = _tensors(tensors, "stack")
-    steps, the_op = _stacking(dim, *[x._value.type for x in parts])
+    steps, the_op = _stacking(_along("stack", dim, axis), *[x._value.type for x in parts])
     for n, some in enumerate(steps):
         for step in some:
             parts[n] = apply(step, parts[n])
-    return apply(the_op, *parts)
+    return deliver(apply(the_op, *parts), out, "stack")
 
 
 @remembered
@@ -237,8 +244,16 @@ def _slices(shape: Shape, dim: int) -> list[tuple[Lens, Lens]]:
     return [(static_lens(shape, axis, i, i + 1), drop) for i in range(size)]
 
 
-def tensor_split(input: Any, indices_or_sections: Any, dim: int = 0) -> tuple[Any, ...]:
-    """Views of ``n`` pieces of nearly one size, or of the pieces between indices. torch: ``tensor_split``"""
+def tensor_split(input: Any, indices_or_sections: Any = None, dim: int = 0, *, indices: Any = None,
+                 sections: Any = None) -> tuple[Any, ...]:
+    """Views of ``n`` pieces of nearly one size, or of the pieces between indices; either may be named.
+
+    torch: ``tensor_split``
+    """
+    given = [x for x in (indices_or_sections, indices, sections) if x is not None]
+    if len(given) != 1:
+        raise TypeError(f"tensor_split() takes indices or a number of sections. Received: {len(given)} of them")
+    indices_or_sections = given[0]
     shape = input._value.type.shape
     axis, size = _axis(shape, dim, "tensor_split")
     where = indices_or_sections

@@ -18,7 +18,7 @@ from ..engine.runtime.trace import scalar
 from . import storage
 from .alias import Alias
 from .core import check_writable, counted
-from .dims import infer_size, remembered, sizes_of, wrap_dim, wrap_dims
+from .dims import infer_size, named, numpy_names, remembered, sizes_of, wrap_dim, wrap_dims
 from .recording import apply_named, wrap
 from .storage import Lens, Reshape, expand_lens, permute_lens, reshape_lens, sharing, view_strides
 from .tape import Accumulate, mode
@@ -89,11 +89,11 @@ def _reshaped(x: Any, shape: Shape) -> Any:
     return x._view(reshape_lens(old, shape))
 
 
-def reshape(input: Any, *shape: Any) -> Any:
+def reshape(input: Any, *sizes: Any, shape: Any = None) -> Any:
     """The same elements in row-major order as another shape: a view where possible, else a copy.
 
     Args:
-        shape: sizes; one of them may be -1, which is then inferred.
+        sizes: one of them may be -1, which is then inferred; ``shape`` names them.
     Raises:
         RuntimeError: the sizes do not hold the same number of elements.
 
@@ -103,7 +103,9 @@ def reshape(input: Any, *shape: Any) -> Any:
     torch: ``reshape``
     """
     kind, alias = input._value.type, input._alias
-    lens = _reshaping(kind, sizes_of(shape, "reshape"))
+    if shape is not None:
+        sizes = named("reshape", "shape", sizes, shape)
+    lens = _reshaping(kind, sizes_of(sizes, "reshape"))
     return input._view(lens) if alias is None or not alias.lenses else _reshaped(input, lens.result(kind.shape))
 
 
@@ -113,8 +115,8 @@ def _reshaping(kind: TensorType, sizes: Shape) -> Reshape:
     return reshape_lens(kind.shape, infer_size(sizes, kind.size, kind.shape))
 
 
-def view(self: Any, *shape: Any) -> Any:
-    """A view with another shape, or (given a dtype) the same bits as another element type.
+def view(self: Any, *shape: Any, size: Any = None, dtype: DType | None = None) -> Any:
+    """A view with another shape (``size``), or (given a ``dtype``) the same bits as another element type.
 
     Raises:
         RuntimeError: the sizes do not fit, or this tensor's strides can't express them (use ``reshape``).
@@ -122,6 +124,8 @@ def view(self: Any, *shape: Any) -> Any:
     torch: ``Tensor.view``
     """
     kind = self._value.type
+    if size is not None or dtype is not None:
+        shape = named("view", "size" if dtype is None else "dtype", shape, size if dtype is None else dtype)
     if len(shape) == 1 and shape[0].__class__ is DType:
         return _view_bits(self, shape[0])
     lens = _reshaping(kind, sizes_of(shape, "view"))
@@ -217,8 +221,10 @@ def _squeezing(shape: Shape, dim: int | list[int] | None) -> Lens:
     return reshape_lens(shape, tuple([n for i, n in enumerate(shape) if n != 1 or i not in axes]))
 
 
-def unsqueeze(input: Any, dim: int) -> Any:
-    """Insert an axis of size 1 at ``dim``. torch: ``unsqueeze``"""
+def unsqueeze(input: Any, dim: Any = None, *, axis: int | None = None) -> Any:
+    """Insert an axis of size 1 at ``dim`` (or ``axis``). torch: ``unsqueeze``"""
+    if axis is not None:
+        dim, _ = numpy_names("unsqueeze", dim, axis)
     return input._view(_unsqueezing(input._value.type.shape, dim))
 
 
@@ -234,15 +240,17 @@ def _permuted(x: Any, axes: Sequence[int]) -> Any:
     return x._view(permute_lens(tuple(axes)))
 
 
-def permute(input: Any, *dims: Any) -> Any:
-    """A view whose axis ``i`` is axis ``dims[i]`` of ``input``.
+def permute(input: Any, *axes: Any, dims: Any = None) -> Any:
+    """A view whose axis ``i`` is axis ``axes[i]`` of ``input``; ``dims`` names them.
 
     >>> gemel.zeros(2, 3, 4).permute(2, 0, 1).shape
     gemel.Size([4, 2, 3])
 
     torch: ``permute``
     """
-    return input._view(_permuting(sizes_of(dims, "permute"), input._value.type.ndim))
+    if dims is not None:
+        axes = named("permute", "dims", axes, dims)
+    return input._view(_permuting(sizes_of(axes, "permute"), input._value.type.ndim))
 
 
 @remembered
@@ -327,14 +335,16 @@ def moveaxis(input: Any, source: int | Sequence[int], destination: int | Sequenc
 
 # --- broadcasting -----------------------------------------------------------------------------------------
 
-def expand(self: Any, *sizes: Any, implicit: bool = False) -> Any:
+def expand(self: Any, *sizes: Any, size: Any = None, implicit: bool = False) -> Any:
     """A view that repeats axes of size 1 (and new leading axes) without copying; it can't be written.
 
     Args:
-        sizes: the new sizes; -1 keeps a size.
+        sizes: the new sizes; -1 keeps a size; ``size`` names them.
 
     torch: ``Tensor.expand``
     """
+    if size is not None:
+        sizes = named("expand", "size", sizes, size)
     return self._view(_expanding(sizes_of(sizes, "expand"), self._value.type.shape))
 
 
@@ -375,14 +385,14 @@ def expand_as(self: Any, other: Any) -> Any:
 # --- in place: the tensor itself becomes another view of its storage -------------------------------------------
 
 def _becoming(function: Any, name: str) -> Any:
-    def method(self: Any, *args: Any) -> Any:
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         check_writable(self)
         before = self._shared()
         cell, domain = before.cell, before.domain
         counted(cell)
         grad, mode.grad = mode.grad, True  # it keeps its place on the tape
         try:
-            other = function(self, *args)
+            other = function(self, *args, **kwargs)
         finally:
             mode.grad = grad
         edge, lenses = other._edge, other._alias.lenses

@@ -527,3 +527,36 @@ def test_sizes_given_twice():
                      lambda x: x.tile(2, dims=(2,))):
             with pytest.raises(TypeError):
                 call(x)
+
+
+@pytest.mark.parametrize("at", [np.int64(1), np.uint8(1), np.array(1), np.array(-2), (slice(None), np.int32(1))])
+def test_integers_of_numpy_make_views(at):
+    for library in (gemel, torch):
+        x = library.zeros(3, 2)
+        x[at].fill_(1)
+        x[at] += 1
+        expected = np.zeros((3, 2))
+        expected[at] = 2
+        np.testing.assert_array_equal(x.numpy(), expected)
+
+
+@pytest.mark.parametrize("call", [
+    lambda t, x: t.cat([x, x], axis=1), lambda t, x: t.stack([x, x], axis=1), lambda t, x: t.concat((x, x), dim=1),
+    lambda t, x: t.cat([x, x], out=t.zeros(6, 4)), lambda t, x: t.stack([x, x], 2, out=t.zeros(3, 4, 2)),
+    lambda t, x: t.cat([*t.tensor_split(x, indices=(1, 2)), *x.tensor_split(sections=2)]),
+    lambda t, x: t.permute(x, dims=(1, 0)), lambda t, x: t.reshape(x, shape=(-1,)), lambda t, x: x.view(size=(2, 6)),
+    lambda t, x: x.view(dtype=t.int32), lambda t, x: x.expand(size=(2, 3, 4)), lambda t, x: x.unsqueeze(axis=1),
+    lambda t, x: x.clone().transpose_(dim0=0, dim1=1), lambda t, x: x.clone().unsqueeze_(dim=0)])
+def test_arguments_by_name(call):
+    x = np.arange(12, dtype=np.float32).reshape(3, 4)
+    ours, theirs = call(gemel, gemel.from_numpy(x.copy())), call(torch, torch.from_numpy(x.copy()))
+    assert tuple(ours.shape) == tuple(theirs.shape)
+    np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+
+
+def test_an_argument_that_is_given_twice_is_refused():
+    x = gemel.zeros(2, 3)
+    for call in (lambda: gemel.cat([x, x], 0, axis=1), lambda: x.permute(1, 0, dims=(1, 0)),
+                 lambda: x.view(6, size=(6,)), lambda: gemel.tensor_split(x, 2, sections=2)):
+        with pytest.raises(TypeError, match="Received"):
+            call()
