@@ -5,6 +5,9 @@ import signal
 
 import pytest
 
+import gemel
+from gemel.engine.runtime import executor
+
 from .programs import PRELUDE, check, outcome
 
 TIERS = ("0", "1", "interpreter")
@@ -240,3 +243,24 @@ def test_a_storm_of_interrupts_loses_no_write(tier: str) -> None:
 def test_an_interrupt_that_nobody_catches_ends_the_program() -> None:
     found = outcome(PRELUDE + "x = endless(gemel.ones(3) * 1)\nwhile_running(ctrl_c)\nx.numpy()\nprint('never')")
     assert found.returncode == -signal.SIGINT and not found.stdout and "KeyboardInterrupt" in found.stderr
+
+
+@pytest.mark.parametrize("place", ["_finished", "_restore", "_keep"])
+def test_one_more_at_a_call_that_puts_values_back(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    y = gemel.ones(3) * 2
+    real, calls = getattr(executor, place), []
+
+    def disturbed(*arguments: object) -> object:
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+    monkeypatch.setattr(executor, "_run", interrupted)
+    monkeypatch.setattr(executor, place, disturbed)
+    with pytest.raises(KeyboardInterrupt):
+        y.tolist()
+    monkeypatch.undo()
+    assert y.tolist() == [2.0, 2.0, 2.0] and calls

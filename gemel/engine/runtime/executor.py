@@ -99,12 +99,10 @@ def flush(trace: Trace, reason: str, wait: bool = True) -> None:
         except BaseException as error:
             if not work.values:
                 work = trace
-            while trace.closed and not _finished(work):
-                try:
-                    _restore(work, error)
-                    break
-                except KeyboardInterrupt:
-                    continue  # one more Ctrl-C: values must not be lost
+            try:
+                _keep(trace, work, error)
+            except KeyboardInterrupt:  # one more Ctrl-C, in one of the few places where that loop does not catch it
+                _keep(trace, work, error)
             raise
         finally:
             _flushing.pop(trace, None)
@@ -112,6 +110,17 @@ def flush(trace: Trace, reason: str, wait: bool = True) -> None:
                 _clear(trace)
                 if work is not trace:
                     _clear(work)
+
+
+def _keep(trace: Trace, work: Trace, error: BaseException) -> None:
+    """After a failure: :func:`_restore`, however often Ctrl-C is pressed meanwhile. Values must not be lost."""
+    while True:
+        try:
+            if trace.closed and not _finished(work):
+                _restore(work, error)
+            return
+        except KeyboardInterrupt:
+            continue
 
 
 #: held while the lock of a trace is replaced
