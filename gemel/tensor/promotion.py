@@ -46,15 +46,6 @@ def plain(number: Any) -> Any:
     return number.item() if isinstance(number, np.generic) else number
 
 
-def number_dtype(number: Any) -> DType:
-    """The dtype that a Python number has when it is alone."""
-    if isinstance(number, bool):
-        return dt.bool_
-    if isinstance(number, int):
-        return dt.int64
-    return default_complex() if isinstance(number, complex) else get_default_dtype()
-
-
 def combine(higher: DType | None, lower: DType | None) -> DType | None:
     """The dtype of operands of which ``higher`` stands in a higher category."""
     if higher is None or lower is None or higher.kind == "c":
@@ -69,8 +60,14 @@ def combine(higher: DType | None, lower: DType | None) -> DType | None:
 
 
 def kind_of(x: Any) -> Any:
-    """What decides about the dtype that ``x`` leads to: a tensor's type, the class of a number."""
-    return x._read().type if x.__class__ in TENSOR_CLASSES else plain(x).__class__
+    """What decides about the dtype that ``x`` leads to: a tensor's type, the Python class of a number."""
+    if x.__class__ in TENSOR_CLASSES:
+        return x._read().type
+    found = plain(x).__class__
+    return found if found in _KINDS else next((kind for kind in _KINDS if issubclass(found, kind)), float)
+
+
+_KINDS = (bool, int, float, complex)
 
 
 def common_dtype(operands: Iterable[Any]) -> DType:

@@ -1,6 +1,7 @@
 """Pointwise functions, comparisons, sorting, searching and contractions against torch."""
 from __future__ import annotations
 
+import enum
 import math
 
 import numpy as np
@@ -285,3 +286,20 @@ def test_every_public_operation_has_a_record():
     rooms = (arithmetic, comparison, contraction, functions, pointwise, reduction, scans, sorting)
     missing = [n for room in rooms for n in room.__all__ if id(getattr(room, n)) not in called]
     assert not missing
+
+
+class _Size(enum.IntEnum):
+    TWO = 2
+
+
+class _Real(float):
+    """A subclass of float, as units and configuration values are."""
+
+
+@pytest.mark.parametrize("number", [_Size.TWO, _Real(1.5), True, np.int32(2), np.float64(0.5), 1j])
+def test_numbers_promote_by_their_python_kind(number):
+    found = []
+    for m in (gemel, torch):
+        x = m.tensor([1, 2])
+        found.append([str((x + number).dtype).split(".")[1], str(m.where(x > 1, x, number).dtype).split(".")[1]])
+    assert found[0] == found[1]
