@@ -40,6 +40,11 @@ class _Allowed(threading.local):
     """The implementations that this thread allows now; OVERRIDEABLE is torch's, for devices that others add."""
 
     backends: tuple[Any, ...] = tuple(b for b in SDPBackend if b is not SDPBackend.ERROR)
+    some = True  # is any of them an implementation?
+
+    def change(self, backends: tuple[Any, ...]) -> None:
+        self.backends = backends
+        self.some = any(b.__class__ is SDPBackend and b is not SDPBackend.ERROR for b in backends)
 
 
 allowed = _Allowed()
@@ -51,7 +56,7 @@ def check_allowed() -> None:
     Raises:
         RuntimeError: inside ``sdpa_kernel([])``, or where none of the list is an implementation.
     """
-    if not any(b.__class__ is SDPBackend and b is not SDPBackend.ERROR for b in allowed.backends):
+    if not allowed.some:
         raise RuntimeError("No viable backend for scaled_dot_product_attention was found. This is likely due to "
                            f"turning off both the math kernel and the fused kernels. Received: {allowed.backends}")
 
@@ -73,8 +78,8 @@ def sdpa_kernel(backends: list[SDPBackend] | SDPBackend, set_priority: bool = Fa
         raise AssertionError("Backend must be an instance of SDPBackend or a list of SDPBackend instances, got "
                              f"{type(backends).__name__}")
     before = allowed.backends
-    allowed.backends = tuple(dict.fromkeys(backends)) if isinstance(backends, list) else (backends,)
+    allowed.change(tuple(dict.fromkeys(backends)) if isinstance(backends, list) else (backends,))
     try:
         yield {}
     finally:
-        allowed.backends = before
+        allowed.change(before)

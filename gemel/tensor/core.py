@@ -327,11 +327,11 @@ def spare(edge: Any, old: Value, cell: Cell) -> None:
         node.inputs = [kept if is_old(v) else v for v in saved]
 
 
-def _chain(lenses: Sequence[Lens], whole: Any, b: Any = None) -> list[Any]:
+def _chain(lenses: Sequence[Lens], whole: Any, b: Any = TAPE) -> list[Any]:
     """What each of the lenses looks at."""
     found = [whole]
     for lens in lenses[:-1]:
-        found.append(lens.read(b or TAPE, found[-1]))
+        found.append(lens.read(b, found[-1]))
     return found
 
 
@@ -393,8 +393,6 @@ def _write_through(alias: Alias, lenses: tuple[Lens, ...], part: Taped, uniform:
 
     The lenses are gone through backwards, innermost first; those outside of the domain off the tape.
     """
-    if not lenses:
-        return part.value, part.edge
     depth = alias.domain.depth
     outer, inner = lenses[:depth], lenses[depth:]
     if not injective(lenses):
@@ -414,9 +412,8 @@ def _write_through(alias: Alias, lenses: tuple[Lens, ...], part: Taped, uniform:
     return _written(outer, whole, Taped(part.value, None)).value, part.edge
 
 
-def _written(lenses: Sequence[Lens], whole: Any, part: Any, b: Any = None) -> Any:
+def _written(lenses: Sequence[Lens], whole: Any, part: Any, b: Any = TAPE) -> Any:
     """``whole`` with ``part`` written through ``lenses`` (by builder ``b``: on the tape unless another is given)."""
-    b = b or TAPE
     shows_part = [n + 1 for n, lens in enumerate(lenses) if not lens.covers]
     wholes = [] if whole is None else _chain(lenses[:shows_part[-1]] if shows_part else (), whole, b)
     for n in range(len(lenses) - 1, -1, -1):

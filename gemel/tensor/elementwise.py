@@ -5,6 +5,7 @@ result. Whatever is not the common case goes to a slow path, which promotes, bro
 """
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +24,6 @@ from .core import TENSOR_CLASSES
 from .dims import remembered
 from .promotion import (
     as_tensor,
-    broadcast_shapes,
     cast,
     check_cast,
     common_dtype,
@@ -31,11 +31,12 @@ from .promotion import (
     expand,
     inexact,
     is_number,
+    meeting,
     number_value,
     plain,
     together,
 )
-from .recording import apply, apply_one, public, wrap
+from .recording import apply, public, through, wrap
 from .tape import Node, _sequence, mode, watchers
 from .typeinfo import get_default_dtype
 
@@ -69,8 +70,6 @@ def fast_binary(name: str, slow: Slow, scalar: str | None = None,
 
     #: what is in ``results``, by the one type that both operands have: operand types, result type
     alike: dict[TensorType, tuple] = {}
-    #: types that differ in shape alone -> what broadcasts each operand, or None
-    unlike: dict[tuple[TensorType, TensorType], tuple[Op | None, Op | None]] = {}
 
     def method(self: Any, other: Any) -> Any:
         if other.__class__ not in TENSOR_CLASSES:
@@ -85,11 +84,8 @@ def fast_binary(name: str, slow: Slow, scalar: str | None = None,
         found = alike.get(t) if t is b.type else None
         if found is None:
             if t is not b.type:
-                first, second = unlike.get((t, b.type)) or _broadcasting(t, b.type, unlike)
-                if first is None and second is None:
-                    return slow(self, other)
-                return method(self if first is None else apply_one(first, self),
-                              other if second is None else apply_one(second, other))
+                steps = _broadcasting(t, b.type)
+                return slow(self, other) if steps is None else method(through(steps[0], self), through(steps[1], other))
             if (t, t) not in results:
                 return slow(self, other)
             found = alike[t] = (t, t), results[t, t]
@@ -132,19 +128,10 @@ def fast_binary(name: str, slow: Slow, scalar: str | None = None,
     return method
 
 
-def _broadcasting(a: TensorType, b: TensorType, known: dict) -> tuple[Op | None, Op | None]:
-    """What broadcasts operands of a floating-point dtype that differ in shape alone; (None, None) for any others."""
-    if a.dtype is not b.dtype or a.dtype.kind != "f":
-        return None, None
-    shape = broadcast_shapes(a.shape, b.shape)
-    wider = op(ROWS["expand"], shape)
-    if len(known) >= _MOST:
-        known.clear()
-    known[a, b] = found = wider if a.shape != shape else None, wider if b.shape != shape else None
-    return found
-
-
-_MOST = 4096  # pairs of types that are remembered
+@functools.lru_cache(4096)
+def _broadcasting(a: TensorType, b: TensorType) -> list[list[Op]] | None:
+    """What broadcasts operands of a floating-point dtype that differ in shape alone; None for any others."""
+    return meeting(a.dtype, (), a, b) if a.dtype is b.dtype and a.dtype.kind == "f" else None
 
 
 def fast_scalar(name: str, slow: Slow, int_kinds: str = "fi") -> Callable[[Any, Any], Any]:
@@ -316,11 +303,7 @@ def promoted(name: str, a: Any, b: Any, to: Rule = lambda d: d, bool_name: str |
     """
     if a.__class__ in TENSOR_CLASSES and b.__class__ in TENSOR_CLASSES:
         before, after, the_op = _meeting(name, to, bool_name, get_default_dtype(), a._read().type, b._read().type)
-        for step in before:
-            a = apply(step, a)
-        for step in after:
-            b = apply(step, b)
-        return apply(the_op, a, b)
+        return apply(the_op, through(before, a), through(after, b))
     dtype = to if isinstance(to, DType) else to(common_dtype((a, b)))
     if dtype.kind == "b" and bool_name is not None:
         name, scalar, reflected = bool_name, None, None
@@ -336,13 +319,7 @@ def _meeting(name: str, to: Rule, bool_name: str | None, default: DType, a: Tens
              b: TensorType) -> tuple[list[Op], list[Op], Op]:
     """What to record for two tensors of these types: on the first, on the second, and then on both."""
     dtype = to if isinstance(to, DType) else to(common_type(a, b))
-    shape = broadcast_shapes(a.shape, b.shape)
-
-    def steps(t: TensorType) -> list[Op]:
-        found = [op(ROWS["cast"], dtype)] if t.dtype is not dtype else []
-        return found + ([op(ROWS["expand"], shape)] if t.shape != shape else [])
-
-    return steps(a), steps(b), op(ROWS[bool_name if dtype.kind == "b" and bool_name is not None else name])
+    return *meeting(dtype, (), a, b), op(ROWS[bool_name if dtype.kind == "b" and bool_name is not None else name])
 
 
 # --- arguments, in-place forms, out= ---------------------------------------------------------------

@@ -15,7 +15,7 @@ from .advanced import as_index, check_mask, in_bounds, resolve, result_shape
 from .core import TENSOR_CLASSES, check_writable
 from .dims import remembered
 from .promotion import SCALAR_NAMES, number_tensor
-from .recording import apply_named, apply_one
+from .recording import apply_named, through
 from .storage import Lens, Window, reshape_lens, result_of
 
 __all__ = ["index_put"]
@@ -175,9 +175,7 @@ def fitted(value: Any, dtype: dt.DType, shape: tuple[int, ...], what: str = "val
     """``value`` (a number or tensor) as a tensor of ``dtype`` broadcast to ``shape``; extra leading 1s are dropped."""
     if value.__class__ not in TENSOR_CLASSES:
         value = number_tensor(value, dtype)
-    for step in _fitting(value._read().type, dtype, shape, what):
-        value = apply_one(step, value)
-    return value
+    return through(_fitting(value._read().type, dtype, shape, what), value)
 
 
 @remembered

@@ -19,7 +19,7 @@ from .dims import numpy_names, remembered, wrap_dim
 from .elementwise import deliver
 from .movement import broadcast_to, reshape
 from .promotion import broadcast_shapes
-from .recording import apply, apply_named, wrap
+from .recording import apply, apply_named, through, wrap
 from .storage import Lens, reshape_lens, static_lens
 
 __all__ = [
@@ -70,24 +70,21 @@ def cat(tensors: Any, dim: Any = None, *, axis: int | None = None, out: Any = No
     torch: ``cat``
     """
     parts = _tensors(tensors, "cat")
-    casts, the_op = _joining(_along("cat", dim, axis), *[x._value.type for x in parts])
+    steps, the_op = _joining(_along("cat", dim, axis), *[x._value.type for x in parts])
     if the_op is None:  # nothing but the one empty tensor
         return deliver(parts[0]._view(reshape_lens((0,), (0,))), out, "cat")
-    for n, steps in casts:
-        for step in steps:
-            parts[n] = apply(step, parts[n])
-    return deliver(apply(the_op, *parts), out, "cat")
+    return deliver(apply(the_op, *map(through, steps, parts)), out, "cat")
 
 
 def _along(name: str, dim: Any, axis: Any) -> Any:
     """The axis that is named in one of two ways, else the first."""
-    dim, _ = numpy_names(name, dim, axis) if axis is not None else (dim, None)
+    dim, _ = numpy_names(name, dim, axis)
     return 0 if dim is None else dim
 
 
 @remembered
-def _joining(dim: int, *types: TensorType) -> tuple[list[tuple[int, list[Op]]], Op | None]:
-    """What is recorded on some of the tensors first, and on all of them then."""
+def _joining(dim: int, *types: TensorType) -> tuple[list[list[Op]], Op | None]:
+    """What is recorded on each tensor first, and on all of them then."""
     shapes = [t.shape for t in types]
     received = f"Received: {', '.join(str(list(shape)) for shape in shapes)}"
     first = next((shape for shape in shapes if shape != (0,)), (0,))  # torch's legacy: 1-d empty tensors are skipped
@@ -110,7 +107,7 @@ def _joining(dim: int, *types: TensorType) -> tuple[list[tuple[int, list[Op]]], 
     none = (*first[:axis], 0, *first[axis + 1:])
     steps = [([op(ROWS["cast"], dtype)] if t.dtype is not dtype else [])
              + ([op(ROWS["reshape"], none)] if t.shape == (0,) != none else []) for t in types]
-    return [(n, found) for n, found in enumerate(steps) if found], op(ROWS["cat"], axis)
+    return steps, op(ROWS["cat"], axis)
 
 
 def concat(tensors: Any, dim: Any = None, *, axis: int | None = None, out: Any = None) -> Any:
@@ -130,10 +127,7 @@ def stack(tensors: Any, dim: Any = None, *, axis: int | None = None, out: Any = 
     """
     parts = _tensors(tensors, "stack")
     steps, the_op = _stacking(_along("stack", dim, axis), *[x._value.type for x in parts])
-    for n, some in enumerate(steps):
-        for step in some:
-            parts[n] = apply(step, parts[n])
-    return deliver(apply(the_op, *parts), out, "stack")
+    return deliver(apply(the_op, *map(through, steps, parts)), out, "stack")
 
 
 @remembered

@@ -13,7 +13,7 @@ from ..engine.runtime import executor
 from .advanced import fits
 from .core import TENSOR_CLASSES, from_array
 from .indexing import fitted
-from .promotion import SCALAR_NAMES, broadcast_shapes, cast, together
+from .promotion import SCALAR_NAMES, broadcast_shapes, cast, expand, together
 from .recording import apply, apply_named, wrap
 
 __all__ = [
@@ -23,10 +23,6 @@ __all__ = [
 
 
 _SELECT = op(ROWS["select"])
-
-
-def _expanded(x: Any, shape: tuple[int, ...]) -> Any:
-    return x if x._read().type.shape == shape else apply_named("expand", x, attrs=(shape,))
 
 
 def _mask(mask: Any, name: str) -> Any:
@@ -49,7 +45,7 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Any:
     if value.__class__ in TENSOR_CLASSES and value._read().type.ndim:
         raise RuntimeError(f"masked_fill_ only supports a 0-dimensional value tensor, but got tensor with "
                            f"{value._value.type.ndim} dimension(s).")
-    return apply_named("masked_fill", _expanded(input, shape), _expanded(mask, shape), fitted(value, kind.dtype, ()))
+    return apply_named("masked_fill", expand(input, shape), expand(mask, shape), fitted(value, kind.dtype, ()))
 
 
 def masked_fill_(self: Any, mask: Any, value: Any) -> Any:
@@ -72,7 +68,7 @@ def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
         raise DTypeError(f"masked_scatter: expected self and source to have same dtypes but got {kind.dtype.name} and "
                          f"{source._value.type.dtype.name}")
     shape = broadcast_shapes(kind.shape, mask._value.type.shape)
-    return apply_named("masked_scatter", _expanded(input, shape), _expanded(mask, shape), source)
+    return apply_named("masked_scatter", expand(input, shape), expand(mask, shape), source)
 
 
 def masked_scatter_(self: Any, mask: Any, source: Any) -> Any:
@@ -85,8 +81,8 @@ def masked_select(input: Any, mask: Any) -> Any:
     """The elements where ``mask`` holds, as a vector; waits for the mask. torch: ``masked_select``"""
     _mask(mask, "masked_select")
     shape = broadcast_shapes(input._read().type.shape, mask._value.type.shape)
-    wide = _expanded(input, shape)
-    return wide[_expanded(mask, shape)] if shape else _expanded(wide, (1,))[_expanded(mask, (1,))]
+    wide = expand(input, shape)
+    return wide[expand(mask, shape)] if shape else expand(wide, (1,))[expand(mask, (1,))]
 
 
 def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
@@ -128,7 +124,7 @@ def where(condition: Any, input: Any = None, other: Any = None, *, out: Any = No
         raise DTypeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype "
                          f"{SCALAR_NAMES[condition._value.type.dtype]}")
     x, y = together(input, other, to=condition._value.type.shape)
-    found = apply(_SELECT, _expanded(cast(condition, dt.bool_), x._value.type.shape), x, y)
+    found = apply(_SELECT, expand(cast(condition, dt.bool_), x._value.type.shape), x, y)
     return found if out is None else out._write(found)
 
 

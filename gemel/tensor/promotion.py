@@ -19,7 +19,7 @@ from ..engine.ir.types import Shape, TensorType, tensor_type
 from ..engine.runtime.trace import Value, scalar
 from .core import TENSOR_CLASSES, from_array
 from .dims import remembered
-from .recording import apply, apply_named, wrap
+from .recording import apply_named, through, wrap
 from .typeinfo import default_complex, get_default_dtype
 
 #: torch's names of element types in error messages
@@ -191,17 +191,13 @@ def together(*operands: Any, dtype: DType | None = None, to: Shape = ()) -> tupl
     kinds = tuple(map(kind_of, operands))
     common: DType = dtype or _common(get_default_dtype(), *kinds)
     found = []
-    for x, some in zip(operands, _meeting(common, to, *kinds), strict=True):
-        if x.__class__ not in TENSOR_CLASSES:
-            x = number_tensor(x, common)
-        for step in some:
-            x = apply(step, x)
-        found.append(x)
+    for x, some in zip(operands, meeting(common, to, *kinds), strict=True):
+        found.append(through(some, x if x.__class__ in TENSOR_CLASSES else number_tensor(x, common)))
     return tuple(found)
 
 
 @remembered
-def _meeting(dtype: DType, shape: Shape, *kinds: Any) -> list[list[Op]]:
+def meeting(dtype: DType, shape: Shape, *kinds: Any) -> list[list[Op]]:
     """What is recorded on each operand, which a number is after it has become a 0-d tensor of ``dtype``."""
     types = [t if t.__class__ is TensorType else tensor_type(dtype) for t in kinds]
     for t in types:

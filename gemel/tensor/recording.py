@@ -8,21 +8,16 @@ from typing import Any
 from ..engine import composites as _composites  # noqa: F401  (registers the composite operations)
 from ..engine.autodiff import control as _rules  # noqa: F401  (registers derivative rules)
 from ..engine.base import dtypes as dt
-from ..engine.base.flags import flags
 from ..engine.ir.builder import Builder
 from ..engine.ir.op import Op
 from ..engine.ir.op import op as intern
 from ..engine.ir.primitives import ROWS
-from ..engine.ir.types import TensorType
 from ..engine.runtime import batched as _batched  # noqa: F401  (records operations under vmap)
 from ..engine.runtime.trace import (
     TraceBuilder,
     Value,
-    adopt,
-    local,
     record,
     record_one,
-    recorded,
     scalar,
 )
 from . import tape
@@ -72,37 +67,10 @@ def apply(the_op: Op, *tensors: Any) -> Any:
         edges.append(edge)
         if edge is not None:
             needed = True
-    # the steps of ``record``, written out for one result
-    found = the_op.results.get(tuple([v.type for v in operands]))
-    trace = local.trace
-    if not isinstance(found, TensorType) or trace.closed:
-        return _placed(the_op, operands, edges if needed and mode.grad else None, record(the_op, operands))
-    entry: list[Any] = [the_op]
-    for v in operands:
-        number = v.index if v.trace is trace else adopt(trace, v)
-        if number is None:
-            return _placed(the_op, operands, edges if needed and mode.grad else None, record(the_op, operands))
-        entry.append(number)
-    value = Value()
-    value.type = value.form = found
-    value.buffer = value.cell = None
-    value.trace = trace
-    values = trace.values
-    value.index = len(values)
-    trace.code += entry
-    values.append(value)
-    if trace.closed:
-        return apply(the_op, *tensors)
-    if len(values) >= trace.limit or flags.LINES:
-        recorded(trace)
-    out = _new(public[0])
-    out._value, out._alias, out._info = value, None, None
+    out = record(the_op, operands)
     if needed and mode.grad:
-        node = make_node(the_op, operands, edges, value)
-        out._edge = node if found.dtype.kind in "fc" else None
-    else:
-        out._edge = None
-    return out
+        return _placed(the_op, operands, edges, out)
+    return wrap(out) if out.__class__ is not tuple else tuple(map(wrap, out))
 
 
 def apply_one(the_op: Op, t: Any) -> Any:
@@ -110,26 +78,25 @@ def apply_one(the_op: Op, t: Any) -> Any:
     operand, alias = t._value, t._alias  # as in ``_read``
     if alias is not None and (alias.cell.version != alias.seen or operand.form is None):
         operand = t._refresh()
-    value = record_one(the_op, operand)
-    edge = t._edge if mode.grad else None
-    if value.__class__ is tuple:
-        return _placed(the_op, (operand,), None if edge is None else (edge,), value)
-    out = _new(public[0])
-    out._value, out._alias, out._info = value, None, None
-    out._edge = None if edge is None or value.type.dtype.kind not in "fc" else make_node(
-        the_op, (operand,), (edge,), value)
-    return out
+    out = record_one(the_op, operand)
+    if t._edge is not None and mode.grad:
+        return _placed(the_op, (operand,), (t._edge,), out)
+    return wrap(out) if out.__class__ is not tuple else tuple(map(wrap, out))
 
 
-def _placed(the_op: Op, operands: Sequence[Value], edges: Sequence[Edge | None] | None, out: Any) -> Any:
-    """What has been recorded, as tensors at their places on the tape; ``edges``: None without a tape."""
-    if edges is None:
-        return wrap(out) if out.__class__ is not tuple else tuple([wrap(v) for v in out])
-    node = make_node(the_op, operands, edges, out)
+def through(steps: Sequence[Op], t: Any) -> Any:
+    """A tensor after these operations, one behind the other."""
+    for step in steps:
+        t = apply_one(step, t)
+    return t
+
+
+def _placed(the_op: Op, operands: Sequence[Value], edges: Sequence[Edge | None], out: Any) -> Any:
+    """What has been recorded, as tensors at their places on the tape."""
+    node: Any = make_node(the_op, operands, edges, out)
     if out.__class__ is not tuple:
-        return wrap(out, node if out.type.dtype.kind in "fc" else None)  # type: ignore[arg-type]
-    return tuple([wrap(v, e if v.type.dtype.kind in "fc" else None)
-                  for v, e in zip(out, node, strict=True)])  # type: ignore[arg-type]
+        return wrap(out, node if out.type.dtype.kind in "fc" else None)
+    return tuple([wrap(v, e if v.type.dtype.kind in "fc" else None) for v, e in zip(out, node, strict=True)])
 
 
 def apply_named(name: str, *tensors: Any, attrs: tuple = ()) -> Any:

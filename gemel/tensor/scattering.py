@@ -12,7 +12,7 @@ from .advanced import out_of, ready_numbers
 from .core import TENSOR_CLASSES
 from .dims import wrap_dim
 from .indexing import fitted, put_values
-from .promotion import broadcast_shapes
+from .promotion import broadcast_shapes, expand
 from .recording import apply_named
 from .tape import mode as grad_mode
 
@@ -91,11 +91,7 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
     wide_x, wide_at = (*both[:axis], x[axis], *both[axis + 1:]), (*both[:axis], at[axis], *both[axis + 1:])
     if not indices._value.type.dtype.is_integer:
         raise DTypeError(f"torch.take_along_dim(): dtype of indices should be Long but got {indices.dtype!r}")
-    return apply_named("gather", _expanded(input, wide_x), _expanded(indices, wide_at), attrs=(axis, "wrap"))
-
-
-def _expanded(x: Any, shape: tuple[int, ...]) -> Any:
-    return x if x._value.type.shape == shape else apply_named("expand", x, attrs=(shape,))
+    return apply_named("gather", expand(input, wide_x), expand(indices, wide_at), attrs=(axis, "wrap"))
 
 
 _MODES = {"sum": "add", "add": "add", "prod": "mul", "multiply": "mul", "amax": "max", "amin": "min", "mean": "add",

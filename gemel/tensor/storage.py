@@ -478,11 +478,8 @@ def as_written(lenses: Sequence[Lens], whole: TensorType, part: dt.DType, unifor
     """
     first = max((n for n, lens in enumerate(lenses) if lens.__class__ is Strided), default=0)
     whole = shown(lenses[:first], whole)  # row-major, as all of a storage is; strides count from here
-    shape = whole.shape
-    strides, offset = row_major(shape), 0
-    for lens in lenses[first:]:
-        strides, offset = lens.strides(shape, strides, offset)
-        shape = lens.result(shape)
+    repeating = tuple(lenses[first:])
+    shape, (strides, offset) = result_of(repeating, whole.shape), layout_of(repeating, whole.shape)
     if not uniform and not is_injective(shape, strides):
         raise RuntimeError("unsupported operation: more than one element of the written-to tensor refers to a "
                            "single memory location. Please clone() the tensor before performing the operation.")

@@ -274,10 +274,8 @@ def record(op: Op, operands: Sequence[Value]) -> Any:
         out = tuple(out)
     if trace.closed:  # another thread flushed this trace while the entry was being written
         return record(op, operands)
-    if flags.LINES:
-        trace.sites[len(values) - results_of(op)] = user_line()
-    if len(values) >= trace.limit:
-        consider_cut(trace)
+    if len(values) >= trace.limit or flags.LINES:
+        recorded(trace, results_of(op))
     return out
 
 
@@ -306,10 +304,10 @@ def record_one(op: Op, v: Value) -> Any:
     return out
 
 
-def recorded(trace: Trace) -> None:
-    """After an operation of one result: note its line, where lines are noted; cut the trace, where that is due."""
+def recorded(trace: Trace, results: int = 1) -> None:
+    """After an operation of so many results: note its line, where lines are noted; cut the trace, where that is due."""
     if flags.LINES:
-        trace.sites[len(trace.values) - 1] = user_line()
+        trace.sites[len(trace.values) - results] = user_line()
     if len(trace.values) >= trace.limit:
         consider_cut(trace)
 

@@ -33,11 +33,12 @@ def checked_type(function: str, argument: str, x: Any) -> Any:
     return x._value.type
 
 
-def check_floating(function: str, x: Any, argument: str = "input") -> None:
-    """Raise unless ``x`` is a tensor of a floating-point type."""
+def check_floating(function: str, x: Any, argument: str = "input") -> TensorType:
+    """The type of ``x``; raises unless it is a tensor of a floating-point type."""
     t = checked_type(function, argument, x)
     if t.dtype.kind != "f":
         refuse_kind(function, argument, t)
+    return t
 
 
 def refuse_kind(function: str, argument: str, t: TensorType) -> NoReturn:
@@ -52,10 +53,14 @@ def check_same_dtype(function: str, x: Any, **others: Any) -> None:
     for name, t in others.items():
         if t is None:
             continue
-        check_tensor(function, name, t)
-        if type_of(t).dtype is not dtype:
-            raise RuntimeError(f"{function}(): expected {name} to have the input's dtype {dtype!r}, but got "
-                               f"{type_of(t).dtype!r}")
+        check_dtype(function, name, checked_type(function, name, t), dtype)
+
+
+def check_dtype(function: str, argument: str, t: TensorType, dtype: dt.DType) -> None:
+    """Raise unless an argument has the input's dtype."""
+    if t.dtype is not dtype:
+        raise RuntimeError(f"{function}(): expected {argument} to have the input's dtype {dtype!r}, but got "
+                           f"{t.dtype!r}")
 
 
 def number(x: Any, value: float) -> Any:

@@ -10,7 +10,7 @@ from ...engine.runtime.trace import BUILDER
 from ...tensor.grad_mode import no_grad
 from ...tensor.recording import apply_named, wrap
 from ...tensor.scattering import _checked, refuse_sparse_gradient
-from .common import cast, check_tensor, checked_type, number, refuse_kind, reshape, type_of
+from .common import cast, check_floating, check_tensor, number, reshape, type_of
 
 __all__ = ["embedding", "embedding_bag", "one_hot"]
 
@@ -28,9 +28,7 @@ def _row(padding_idx: int | None, rows: int) -> int | None:
 def _check(function: str, index: Any, weight: Any, sparse: bool) -> str:
     """Checks of both; what is left to check of the index."""
     check_tensor(function, "input", index)
-    t = checked_type(function, "weight", weight)
-    if t.dtype.kind != "f":
-        refuse_kind(function, "weight", t)
+    t = check_floating(function, weight, "weight")
     if t.ndim != 2:
         raise ShapeError(f"'weight' must be 2-D. Received: {list(t.shape)}")
     if sparse:

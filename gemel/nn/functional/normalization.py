@@ -14,6 +14,7 @@ from ...tensor.recording import apply_named, wrap
 from .common import (
     axis_of,
     cast,
+    check_dtype,
     check_floating,
     check_same_dtype,
     check_tensor,
@@ -27,6 +28,10 @@ from .common import (
 from .distance import norm_kind
 
 __all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "local_response_norm", "normalize", "rms_norm"]
+
+
+def _param_type(function: str, name: str, p: Any) -> TensorType | None:
+    return None if p is None else checked_type(function, name, p)
 
 
 @remembered
@@ -51,9 +56,8 @@ def _normalizing(function: str, t: TensorType, normalized_shape: Sequence[int], 
         raise ShapeError(f"Given normalized_shape={list(shape)}, expected input with shape [*{wanted}], but got input "
                          f"of size{list(have)}")
     for name, p in zip(("weight", "bias"), params, strict=False):
-        if p is not None and p.dtype is not t.dtype:
-            raise RuntimeError(f"{function}(): expected {name} to have the input's dtype {t.dtype!r}, but got "
-                               f"{p.dtype!r}")
+        if p is not None:
+            check_dtype(function, name, p, t.dtype)
     return shape
 
 
@@ -73,8 +77,7 @@ def layer_norm(input: Any, normalized_shape: Sequence[int], weight: Any = None, 
     """
     name = "layer_norm"
     shape = _normalizing(name, checked_type(name, "input", input), normalized_shape,
-                         None if weight is None else checked_type(name, "weight", weight),
-                         None if bias is None else checked_type(name, "bias", bias))
+                         _param_type(name, "weight", weight), _param_type(name, "bias", bias))
     return apply_named("layer_norm", input, number(input, eps), *given(weight, bias),
                        attrs=(len(shape), weight is not None, bias is not None))
 
@@ -89,7 +92,7 @@ def rms_norm(input: Any, normalized_shape: Sequence[int], weight: Any = None, ep
     """
     name = "rms_norm"
     shape = _normalizing(name, checked_type(name, "input", input), normalized_shape,
-                         None if weight is None else checked_type(name, "weight", weight))
+                         _param_type(name, "weight", weight))
     if eps is None:
         eps = float(np.finfo(dt.compute_type(type_of(input).dtype).numpy).eps)
     return apply_named("rms_norm", input, number(input, eps), *given(weight), attrs=(len(shape),))
